@@ -1,0 +1,38 @@
+"""npbn: a pure-NumPy deep learning engine around batch normalization.
+
+One operation, three readings: `npbn.reference` states the equations, `npbn.functional` computes
+them fast, `npbn.layers` holds what they need. `npbn.lesson` has the lesson's own calls.
+"""
+
+from npbn import datasets, functional, lesson, plotting, reference
+from npbn.layers import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.network import Sequential
+from npbn.optimizers import SGD, Adam, RMSProp
+from npbn.testing import gradient_check
+from npbn.training import History, fit, training_steps
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "History",
+    "Layer",
+    "LeakyReLU",
+    "RMSProp",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "datasets",
+    "fit",
+    "functional",
+    "gradient_check",
+    "lesson",
+    "plotting",
+    "reference",
+    "training_steps",
+]

@@ -1,0 +1,211 @@
+"""Argument checks and their messages: what came, what was expected, what to do."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Statistics = Literal["batch", "population"]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def float_array(name: str, value: Any) -> Array:
+    """value, if it is a float32 or float64 array; else a TypeError that says what to type."""
+    if isinstance(value, np.ndarray) and value.dtype in FLOATS:
+        return value
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a float32 or float64 array, got {_kind(value)}: "
+            f"pass np.asarray({name}, dtype=np.float32)"
+        )
+    if value.dtype == np.uint8:
+        advice = f"pass {name}.astype(np.float32) / 255 if these are images"
+    else:
+        advice = f"pass {name}.astype(np.float32)"
+    raise TypeError(f"{name}: expected float32 or float64, got {value.dtype}: {advice}")
+
+
+def float_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
+    """value as a dtype, if it is float32 or float64; else a TypeError."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    if value is None or dtype is None or dtype not in FLOATS:
+        raise TypeError(f"{name}: expected np.float32 or np.float64, got {value!r}")
+    return dtype
+
+
+def same_dtype(x: Array, **others: Array | None) -> None:
+    """TypeError unless all arrays have x's type."""
+    for name, other in others.items():
+        if other is not None and other.dtype != x.dtype:
+            raise TypeError(
+                f"{name}: expected {x.dtype} like the first array, got {other.dtype}: "
+                f"pass {name}.astype(np.{x.dtype})"
+            )
+
+
+def has_shape(name: str, value: Array, expected: tuple[int, ...]) -> None:
+    """ValueError unless value has exactly the expected shape (no broadcasting)."""
+    if value.shape != expected:
+        raise ValueError(f"{name}: expected shape {expected}, got {value.shape}")
+
+
+def batch(name: str, value: Any, features: int | None = None) -> Array:
+    """A float array of two axes or more, not empty, with `features` entries on its last axis."""
+    array = float_array(name, value)
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name}: expected two axes or more, the features last, got {array.shape}: "
+            f"pass {name}[np.newaxis] for a single example"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name}: expected at least one value, got the empty shape {array.shape}")
+    if features is not None and array.shape[-1] != features:
+        raise ValueError(f"{name}: expected (..., {features}), got {array.shape}")
+    return array
+
+
+def vector(name: str, value: Any, features: int, like: Array) -> Array:
+    """A float array of shape (features,) and of like's type."""
+    array = float_array(name, value)
+    has_shape(name, array, (features,))
+    same_dtype(like, **{name: array})
+    return array
+
+
+def upstream(dy: Any, like: Array) -> Array:
+    """dy, if it has the shape and type of the output whose gradient it is."""
+    dy = float_array("dy", dy)
+    has_shape("dy", dy, like.shape)
+    same_dtype(like, dy=dy)
+    return dy
+
+
+def output(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], kept: Sequence[Array | None] = ()
+) -> Array:
+    """out, checked, or a new array. `kept` are arrays that out must not overlap."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != shape:
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else _kind(out)
+        raise (ValueError if isinstance(out, np.ndarray) else TypeError)(
+            f"out: expected a {dtype} array of shape {shape}, got {got}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out: expected a writable array, got a read-only one: pass a copy")
+    if any(other is not None and np.may_share_memory(out, other) for other in kept):
+        raise ValueError("out: overlaps an array that is still needed: pass another one")
+    return out
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    below: float = math.inf,
+    above: float = -math.inf,
+) -> float:
+    """value as a finite Python float with minimum <= value < below and value > above."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name}: expected a number, got {_kind(value)}")
+    result = float(value)
+    if not (math.isfinite(result) and minimum <= result < below and result > above):
+        bounds = [
+            f"at least {minimum:g}" if minimum > -math.inf else "",
+            f"above {above:g}" if above > -math.inf else "",
+            f"below {below:g}" if below < math.inf else "",
+        ]
+        wanted = " and ".join(bound for bound in bounds if bound)
+        raise ValueError(f"{name}: expected a finite number {wanted}".rstrip() + f", got {value}")
+    return result
+
+
+def integer(name: str, value: Any, *, minimum: int) -> int:
+    """value as a Python int of at least minimum."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a whole number, got {_kind(value)}")
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {_kind(value)}") from None
+    if result < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {result}")
+    return result
+
+
+def flag(name: str, value: Any) -> bool:
+    """value as a Python bool; numbers and strings are refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {_kind(value)}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """value, if it is one of choices."""
+    if not isinstance(value, str) or value not in choices:
+        wanted = " or ".join(repr(each) for each in choices)
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+    return value
+
+
+def mode(training: Any, statistics: Any) -> Statistics:
+    """Which statistics a forward pass uses: the batch's in training, else the population's."""
+    training = flag("training", training)
+    if statistics is None:
+        return "batch" if training else "population"
+    return choice("statistics", statistics, ("batch", "population"))  # type: ignore[return-value]
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A Generator from a Generator, a seed, or None (fresh, not reproducible)."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None or isinstance(rng, np.random.SeedSequence):
+        return np.random.default_rng(rng)
+    try:
+        return np.random.default_rng(integer("rng", rng, minimum=0))
+    except TypeError:
+        raise TypeError(
+            f"rng: expected a numpy.random.Generator, a seed or None, got {_kind(rng)}"
+        ) from None
+
+
+def labels(value: Any, rows: int, classes: int | None = None, name: str = "labels") -> NDArray[Any]:
+    """value, if it is one integer class a row, each from 0 to classes - 1."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name}: expected an integer array, got {_kind(value)}: pass np.asarray({name})"
+        )
+    if value.ndim == 2:
+        raise ValueError(
+            f"{name}: expected shape ({rows},), got {value.shape}: "
+            f"pass {name}.argmax(1) if they are one-hot"
+        )
+    if value.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: expected integers, got {value.dtype}: pass {name}.astype(np.int64)"
+        )
+    has_shape(name, value, (rows,))
+    if classes is not None:
+        low, high = int(value.min()), int(value.max())
+        if low < 0 or high >= classes:
+            culprit = low if low < 0 else high
+            raise ValueError(f"{name}: expected classes 0 to {classes - 1}, got {culprit}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    text = repr(value)
+    name = type(value).__name__
+    return f"{name} {text}" if len(text) <= 40 and "\n" not in text else f"a {name}"

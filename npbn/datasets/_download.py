@@ -1,0 +1,82 @@
+"""One file from the first mirror that has it, verified before it touches the disk."""
+
+import hashlib
+import io
+import os
+import sys
+import uuid
+from pathlib import Path
+
+# Seconds to connect, and seconds without a byte, until the next mirror is asked.
+TIMEOUT = (20.0, 20.0)
+
+# Every file of these data sets is below 27 MB: what is longer is something else.
+LARGEST = 64_000_000
+
+
+def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
+    """Download mirror + target.name from the first mirror that has it, into target.
+
+    A mirror that failed is moved to the end of mirrors, so that the next file asks it last. The
+    content is kept in memory until its md5 is right, so a failed download leaves nothing behind,
+    and an OSError (disk full, no permission) can only mean target.
+
+    RuntimeError, naming the file and each mirror's reason, if none has it. Returns target.
+    """
+    reasons = []
+    for mirror in tuple(mirrors):
+        address = mirror + target.name
+        try:
+            content = _received(address, md5)
+        except (OSError, ValueError) as error:  # what requests raises is an OSError
+            reasons.append(f"{address}: {error}")
+            mirrors.remove(mirror)
+            mirrors.append(mirror)
+        else:
+            _write(target, content)
+            return target
+    raise RuntimeError(
+        f"{target.name}: no mirror could be used: check the connection and try again, or put the "
+        f"file into {target.parent} by hand:\n  " + "\n  ".join(reasons)
+    )
+
+
+class _Buffer(io.BytesIO):
+    """Memory that refuses to grow beyond LARGEST."""
+
+    def write(self, chunk: bytes) -> int:  # type: ignore[override]
+        if self.tell() + len(chunk) > LARGEST:
+            raise ValueError(f"sends more than {LARGEST} bytes")
+        return super().write(chunk)
+
+
+def _received(address: str, md5: str) -> bytes:
+    import pooch
+
+    fetch = pooch.HTTPDownloader(
+        progressbar=sys.stderr is not None and sys.stderr.isatty(),
+        chunk_size=1 << 16,
+        timeout=TIMEOUT,
+        # The file itself is compressed; a server must not wrap it once more.
+        headers={"Accept-Encoding": "identity"},
+    )
+    buffer = _Buffer()
+    fetch(address, buffer, None)
+    content = buffer.getvalue()
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != md5:
+        raise ValueError(
+            f"sent another file: expected md5 {md5}, got {digest} "
+            f"({len(content)} bytes that begin with {content[:16]!r})"
+        )
+    return content
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""One IDX file, gzip-compressed or plain, read into an array and verified."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNSIGNED_BYTE = 0x08
+CHUNK = 1 << 20
+
+ADVICE = (
+    "delete it and load again, or put the right one there "
+    "(if it belongs to a data set whose files have the same names, give each its own folder)"
+)
+
+
+def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint8]:
+    """Read the IDX file of unsigned bytes that has this shape and this content.
+
+    path may be gzip-compressed or not; the first two bytes tell, not the name. sha256 is the
+    hexadecimal digest of the uncompressed file, its header included. Whatever the file holds, no
+    more than the expected size and one byte is decompressed. Returns a new array of that shape.
+
+    ValueError, naming the file and what to do, if it is no file, empty, damaged, too short, too
+    long, of another type or shape, or of another content; an OSError if it cannot be read.
+    The format: http://yann.lecun.com/exdb/mnist/.
+    """
+    header = struct.pack(f">{1 + len(shape)}I", UNSIGNED_BYTE << 8 | len(shape), *shape)
+    content = np.empty(len(header) + math.prod(shape), np.uint8)
+    if path.exists() and not path.is_file():
+        raise _bad(path, "not a file, where a file is meant")
+    with path.open("rb") as file:
+        try:
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=file) as unzipped:
+                    size = _fill(content, cast(BinaryIO, unzipped))
+            else:
+                size = _fill(content, file)
+        except EOFError:
+            raise _bad(path, "cut off: the compressed data end too early") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise _bad(path, f"damaged ({error})") from None
+    _check_header(path, bytes(content[: min(size, len(header))]), shape)
+    if size != len(content):
+        length = f"{size}" if size < len(content) else "more"
+        raise _bad(path, f"expected {len(content)} bytes uncompressed, got {length}")
+    digest = hashlib.sha256(content.data).hexdigest()
+    if digest != sha256:
+        raise _bad(path, f"wrong content: expected sha256 {sha256}, got {digest}")
+    return content[len(header) :].reshape(shape)
+
+
+def _fill(content: NDArray[np.uint8], stream: BinaryIO) -> int:
+    """Fill content from stream; the bytes read, one more than content holds if stream goes on."""
+    view = content.data
+    size = 0
+    while size < len(view):
+        # By chunks, as GzipFile makes a copy of what it is asked for.
+        count = stream.readinto(view[size : size + CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            return size
+        size += count
+    return size + len(stream.read(1))
+
+
+def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:
+    if not header:
+        raise _bad(path, "empty")
+    if header.lstrip().startswith(b"<"):
+        raise _bad(path, f"an HTML page, not an IDX file: it begins with {header!r}")
+    if header[:4] != bytes([0, 0, UNSIGNED_BYTE, len(shape)])[: len(header)]:
+        raise _bad(
+            path, f"not an IDX file of {len(shape)}-D unsigned bytes: it begins with {header!r}"
+        )
+    sizes = len(header) // 4
+    found = struct.unpack(f">{sizes}I", header[: 4 * sizes])[1:]
+    if found != shape[: len(found)]:
+        raise _bad(path, f"expected an array of shape {shape}, got {found}")
+
+
+def _bad(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path}: {what}: {ADVICE}")

@@ -1,0 +1,48 @@
+"""The mathematics, fast: stateless forward/backward pairs over arrays, with `out=` as NumPy has it.
+
+A public function checks its arguments, then calls its private core; layers call the cores. Caches
+may be used as often as one likes; what is returned belongs to the caller and is never written
+again.
+"""
+
+from npbn.functional.activations import (
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from npbn.functional.batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+)
+from npbn.functional.dense import dense_backward, dense_forward
+from npbn.functional.dropout import dropout_backward, dropout_forward
+from npbn.functional.losses import softmax, softmax_cross_entropy, squared_error
+
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
+    "dense_backward",
+    "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax",
+    "softmax_cross_entropy",
+    "squared_error",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -1,0 +1,161 @@
+"""Activation functions, each element by itself. x (..., D) is float32 or float64 throughout."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn._checks import Array
+
+
+class LeakyReLUCache(NamedTuple):
+    """What the backward pass needs of the forward pass."""
+
+    y: Array
+    slope: float
+
+
+def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
+    """y = max(x, 0). Returns y and the cache, which is y. NaN stays NaN.
+
+    TypeError or ValueError for an x or out of another type or shape.
+    """
+    y = _output(x, out)
+    return y, _relu_forward(x, y)
+
+
+def relu_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+    """dx = dy where x > 0, else 0. At x = 0, where there is no derivative, dx = 0.
+
+    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    """
+    return _relu_backward(dy, cache, _input_gradient(dy, cache, out))
+
+
+def leaky_relu_forward(
+    x: Array, *, slope: float = 0.2, out: Array | None = None
+) -> tuple[Array, LeakyReLUCache]:
+    """y = x where x > 0, else slope * x, with 0 <= slope < 1. Returns y and the cache.
+
+    TypeError or ValueError for an x, slope or out of another type, range or shape.
+    """
+    slope = checks.number("slope", slope, minimum=0.0, below=1.0)
+    y = _output(x, out, kept=(x,))
+    return y, _leaky_relu_forward(x, slope, y)
+
+
+def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None = None) -> Array:
+    """dx = dy where x > 0, else slope * dy (also at x = 0).
+
+    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    """
+    if not isinstance(cache, LeakyReLUCache):
+        raise TypeError(
+            f"cache: expected what leaky_relu_forward returned, got {type(cache).__name__}"
+        )
+    return _leaky_relu_backward(dy, cache, _input_gradient(dy, cache.y, out))
+
+
+@np.errstate(over="ignore")
+def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
+    """y = 1 / (1 + exp(-x)). Returns y and the cache, which is y.
+
+    Where y would be below the smallest normal number it is 0: denormal numbers cost a CPU many
+    times the time. TypeError or ValueError for an x or out of another type or shape.
+    """
+    y = _output(x, out)
+    return y, _sigmoid_forward(x, y)
+
+
+def sigmoid_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+    """dx = dy * y * (1 - y).
+
+    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    """
+    return _sigmoid_backward(dy, cache, _input_gradient(dy, cache, out))
+
+
+def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
+    """y = tanh(x). Returns y and the cache, which is y.
+
+    TypeError or ValueError for an x or out of another type or shape.
+    """
+    y = _output(x, out)
+    return y, _tanh_forward(x, y)
+
+
+def tanh_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+    """dx = dy * (1 - y^2).
+
+    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    """
+    return _tanh_backward(dy, cache, _input_gradient(dy, cache, out))
+
+
+def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
+    checks.batch("x", x)
+    return checks.output(out, x.shape, x.dtype, kept)
+
+
+def _input_gradient(dy: Array, y: Array, out: Array | None) -> Array:
+    checks.float_array("cache", y)
+    checks.upstream(dy, y)
+    return checks.output(out, dy.shape, dy.dtype, (dy, y))
+
+
+@lru_cache(maxsize=16)
+def _zeros(shape: tuple[int, ...], dtype: str) -> Array | int:
+    # An array of zeros is compared with in a third of the time that the scalar 0 takes (1.4 against
+    # 4.8 us at (60, 100)); beyond the cache's size reading it costs more than that.
+    if np.prod(shape) > 65536:
+        return 0
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def _relu_forward(x: Array, y: Array) -> Array:
+    np.maximum(x, _zeros(x.shape, x.dtype.char), out=y)
+    return y
+
+
+def _relu_backward(dy: Array, y: Array, dx: Array) -> Array:
+    return np.multiply(dy, np.greater(y, _zeros(y.shape, y.dtype.char)), out=dx)
+
+
+def _leaky_relu_forward(x: Array, slope: float, y: Array) -> LeakyReLUCache:
+    np.multiply(x, slope, out=y)
+    np.maximum(x, y, out=y)
+    return LeakyReLUCache(y, slope)
+
+
+def _leaky_relu_backward(dy: Array, cache: LeakyReLUCache, dx: Array) -> Array:
+    np.multiply(dy, cache.slope, out=dx)
+    np.copyto(dx, dy, where=cache.y > 0)
+    return dx
+
+
+def _sigmoid_forward(x: Array, y: Array) -> Array:
+    np.negative(x, out=y)
+    np.exp(y, out=y)
+    # The factor 4 makes exp(-x) infinite just where 1 / exp(-x) would become denormal.
+    np.multiply(y, 4, out=y)
+    np.add(y, 4, out=y)
+    return np.divide(4, y, out=y)
+
+
+def _sigmoid_backward(dy: Array, y: Array, dx: Array) -> Array:
+    np.subtract(1, y, out=dx)
+    np.multiply(dx, y, out=dx)
+    return np.multiply(dx, dy, out=dx)
+
+
+def _tanh_forward(x: Array, y: Array) -> Array:
+    return np.tanh(x, out=y)
+
+
+def _tanh_backward(dy: Array, y: Array, dx: Array) -> Array:
+    np.multiply(y, y, out=dx)
+    np.subtract(1, dx, out=dx)
+    return np.multiply(dx, dy, out=dx)

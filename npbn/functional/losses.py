@@ -1,0 +1,75 @@
+"""Losses: a number for the whole batch, and its gradient."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn._checks import Array
+
+
+def softmax(logits: Array) -> Array:
+    """probabilities = exp(logits) / sum(exp(logits)), over the last axis.
+
+    logits (..., classes), float32 or float64. Returns an array shaped like logits. The largest
+    logit of a row is subtracted first; the result is the same and no exponential overflows.
+    TypeError or ValueError for logits of another type or shape.
+    """
+    checks.batch("logits", logits)
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    exponentials /= exponentials.sum(-1, keepdims=True)
+    return exponentials
+
+
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+    """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
+
+        loss    = -mean(log p[label])        with p = softmax(logits)
+        dlogits = (p - one_hot(labels)) / N
+
+    logits (N, classes), float32 or float64; labels (N,) of any integer type, from 0 to classes - 1.
+    Returns the loss, a float, and dlogits (N, classes).
+    TypeError or ValueError for logits or labels of another type, shape or range.
+    """
+    checks.batch("logits", logits)
+    if logits.ndim != 2:
+        raise ValueError(f"logits: expected shape (N, classes), got {logits.shape}")
+    checks.labels(labels, *logits.shape)
+    return _softmax_cross_entropy(logits, labels)
+
+
+def squared_error(y: Array, target: Array) -> tuple[float, Array]:
+    """Half the sum of squares, as a mean over the batch, and its gradient.
+
+        loss = sum((y - target)^2) / (2 N)
+        dy   = (y - target) / N
+
+    y and target (N, ...), float32 or float64, of one shape and type. Returns the loss, a float, and
+    dy, shaped like y. TypeError or ValueError for arrays of another type or shape.
+    """
+    y = checks.batch("y", y)
+    target = checks.float_array("target", target)
+    checks.has_shape("target", target, y.shape)
+    checks.same_dtype(y, target=target)
+    dy = y - target
+    loss = float(np.vdot(dy, dy)) / (2 * len(y))
+    dy /= len(y)
+    return loss, dy
+
+
+@lru_cache(maxsize=16)
+def _row_numbers(rows: int) -> Array:
+    return np.arange(rows)
+
+
+def _softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+    rows = len(labels)
+    at_label = (_row_numbers(rows), labels)
+    shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+    dlogits = np.exp(shifted)
+    sums = np.add.reduce(dlogits, axis=1, keepdims=True)
+    loss = float(np.add.reduce(np.log(sums[:, 0]) - shifted[at_label])) / rows
+    sums *= rows
+    dlogits /= sums
+    dlogits[at_label] -= 1 / rows
+    return loss, dlogits

@@ -1,0 +1,9 @@
+"""Objects that hold parameters and population statistics, and call `npbn.functional`."""
+
+from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.layers.base import Layer
+from npbn.layers.batch_norm import BatchNorm
+from npbn.layers.dense import Dense
+from npbn.layers.dropout import Dropout
+
+__all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]

@@ -1,0 +1,112 @@
+"""The lesson's functions, less the session."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn import plotting
+from npbn._checks import Array
+from npbn.datasets import Dataset
+from npbn.layers import ReLU
+from npbn.lesson.neural_net import Activation, NeuralNet, fresh_seed
+
+SIZES = (784, 100, 100, 100, 10)
+GOOD_STD, BAD_STD = 0.05, 5.0
+
+
+def initial_weights(use_bad_weights: bool, seed: int | None = None) -> list[Array]:
+    """The weights (784, 100), (100, 100), (100, 100) and (100, 10), float32, to start networks
+    from.
+
+    Normal numbers around 0, of standard deviation 5 if use_bad_weights, else 0.05. seed: None:
+    fresh.
+    """
+    rng = checks.generator(seed)
+    std = BAD_STD if checks.flag("use_bad_weights", use_bad_weights) else GOOD_STD
+    shapes = pairwise(SIZES)
+    return [rng.normal(scale=std, size=shape).astype(np.float32) for shape in shapes]
+
+
+def train_and_test(
+    use_bad_weights: bool,
+    learning_rate: float,
+    activation_fn: Activation,
+    training_batches: int = 50000,
+    batches_per_sample: int = 500,
+    *,
+    data: Dataset | None = None,
+    batch_size: int = 60,
+    seed: int | None = None,
+    progress: bool = True,
+) -> tuple[NeuralNet, NeuralNet]:
+    """Train two networks, without and with batch normalization; test both; plot their accuracies.
+
+    Both get the same initial weights and the same batches. Arguments as for `initial_weights`,
+    `NeuralNet` and `NeuralNet.train`. Returns the two networks, without and with. Ctrl-C ends the
+    running training, and nothing follows it.
+    """
+    seed = fresh_seed() if seed is None else seed
+    weights = initial_weights(use_bad_weights, seed)
+    networks = (
+        NeuralNet(weights, activation_fn, False),
+        NeuralNet(weights, activation_fn, True),
+    )
+    for each in networks:
+        each.train(
+            learning_rate,
+            training_batches,
+            batches_per_sample,
+            data=data,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
+        if each.history is not None and each.history.interrupted:
+            return networks
+    for each in networks:
+        each.test(data=data)
+    plot_training_accuracies(*networks, batches_per_sample=batches_per_sample)
+    return networks
+
+
+def plot_training_accuracies(*args: NeuralNet, **kwargs: Any) -> None:
+    """Show how the validation accuracies of one or more trained networks changed in training.
+
+    args: NeuralNet objects. kwargs: batches_per_sample, the one given to `train`. TypeError without
+    it.
+    """
+    if set(kwargs) != {"batches_per_sample"}:
+        raise TypeError(
+            f"expected the keyword batches_per_sample and no other, got {sorted(kwargs)}"
+        )
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots()
+    curves = {each.name: each.training_accuracies for each in args}
+    plotting.training_accuracies(curves, kwargs["batches_per_sample"], ax=ax)
+    plt.show()
+
+
+def batch_norm_test(
+    test_training_accuracy: bool,
+    *,
+    data: Dataset | None = None,
+    batch_size: int = 60,
+    seed: int | None = None,
+    progress: bool = True,
+) -> NeuralNet:
+    """Train a network with batch normalization for 2,000 batches; test it in batch and one by one.
+
+    test_training_accuracy: True normalizes in the test with the statistics of what is predicted,
+    and shows what goes wrong: of a single image they say nothing, and every prediction is the same.
+    False normalizes with those of the population. Returns the network.
+    """
+    seed = fresh_seed() if seed is None else seed
+    net = NeuralNet(initial_weights(False, seed), ReLU, True)
+    net.train(0.01, 2000, 2000, data=data, batch_size=batch_size, seed=seed, progress=progress)
+    if net.history is not None and net.history.interrupted:
+        return net
+    net.test(test_training_accuracy, include_individual_predictions=True, data=data)
+    return net

@@ -1,0 +1,161 @@
+"""The lesson's network class, less the session."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from os import PathLike
+
+import numpy as np
+
+from npbn import datasets
+from npbn._checks import Array, Statistics
+from npbn.datasets import Dataset
+from npbn.layers import BatchNorm, Dense, Layer
+from npbn.network import Sequential
+from npbn.optimizers import SGD
+from npbn.training import History, fit
+
+Activation = Callable[[], Layer]
+
+SINGLE_PREDICTIONS = 200
+
+
+class NeuralNet:
+    """A network for digits, with or without batch normalization on its hidden layers.
+
+    initial_weights: one array (in, out) a layer; they say how many layers there are and how large.
+        They are copied, so that several networks can start from the same ones.
+    activation_fn: a layer class, or any call without arguments that makes a layer, for the hidden
+        layers: ReLU, Sigmoid, `lambda: LeakyReLU(0.1)`. The output layer has none.
+    use_batch_norm: whether each hidden layer is normalized, between its matrix product and its
+        activation. A layer that is has no bias; beta takes its place.
+
+    network: the Sequential. training_accuracies: the validation accuracies sampled by `train`.
+    history: the History of the last training, or None. name: "With Batch Norm", "Without Batch
+    Norm".
+    """
+
+    def __init__(
+        self, initial_weights: Sequence[Array], activation_fn: Activation, use_batch_norm: bool
+    ) -> None:
+        self.use_batch_norm = use_batch_norm
+        self.name = "With Batch Norm" if use_batch_norm else "Without Batch Norm"
+        self.training_accuracies: list[float] = []
+        self.history: History | None = None
+        self.build_network(initial_weights, activation_fn)
+
+    def build_network(self, initial_weights: Sequence[Array], activation_fn: Activation) -> None:
+        """Set `self.network`: hidden layers with activation_fn, and an output layer without."""
+        layers: list[Layer] = []
+        for weights in initial_weights[:-1]:
+            layers += self.fully_connected(weights, activation_fn)
+        layers += self.fully_connected(initial_weights[-1])
+        self.network = Sequential(layers)
+
+    def fully_connected(
+        self, initial_weights: Array, activation_fn: Activation | None = None
+    ) -> list[Layer]:
+        """The layers of one fully connected layer; override it to build them another way.
+
+        Without activation_fn it is the output layer, which is never normalized.
+        """
+        in_features, out_features = initial_weights.shape
+        if self.use_batch_norm and activation_fn:
+            return [
+                Dense(in_features, out_features, use_bias=False, weight=initial_weights),
+                BatchNorm(out_features, dtype=initial_weights.dtype),
+                activation_fn(),
+            ]
+        dense = Dense(in_features, out_features, weight=initial_weights)
+        return [dense, activation_fn()] if activation_fn else [dense]
+
+    def train(
+        self,
+        learning_rate: float,
+        training_batches: int,
+        batches_per_sample: int,
+        save_model_as: str | PathLike[str] | None = None,
+        *,
+        data: Dataset | None = None,
+        batch_size: int = 60,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Train by plain gradient descent, sampling the validation accuracy, and print the last
+        one.
+
+        After every step that batches_per_sample divides, counted from 0, the validation accuracy
+        goes to `training_accuracies`. save_model_as: the one file that `test` can restore from.
+        data: a Dataset;
+        None: MNIST. seed: orders the batches; None: a fresh one, printed. A loss that is not finite
+        ends the run, and the rest of the samples show what the network then says. Ctrl-C ends the
+        run early; `history.interrupted` tells.
+        """
+        data = default_data() if data is None else data
+        self.history = fit(
+            self.network,
+            data.train,
+            data.validation,
+            optimizer=SGD(learning_rate),
+            steps=training_batches,
+            batch_size=batch_size,
+            sample_every=batches_per_sample,
+            seed=fresh_seed() if seed is None else seed,
+            progress=progress,
+            on_divergence="record",
+        )
+        self.training_accuracies += self.history.validation_accuracies
+        accuracy = self.history.final_validation_accuracy
+        if self.history.interrupted:
+            print(f"{self.name}: interrupted after {len(self.history.losses)} batches")
+        else:
+            print(f"{self.name}: After training, final accuracy on validation set = {accuracy}")
+        if save_model_as is not None:
+            self.network.save(save_model_as)
+
+    def test(
+        self,
+        test_training_accuracy: bool = False,
+        include_individual_predictions: bool = False,
+        restore_from: str | PathLike[str] | None = None,
+        *,
+        data: Dataset | None = None,
+    ) -> None:
+        """Print the accuracy on the test set, and if asked that of 200 predictions, one at a time.
+
+        test_training_accuracy: True normalizes with the statistics of what is predicted, the whole
+        test set or one single image; False, as it should be, with those of the population.
+        restore_from: a file that `train` saved. data: a Dataset; None: MNIST.
+        """
+        data = default_data() if data is None else data
+        if restore_from is not None:
+            self.network.load(restore_from)
+        images, labels = data.test
+        statistics: Statistics = "batch" if test_training_accuracy else "population"
+        accuracy = self.network.accuracy(images, labels, statistics=statistics)
+        print(f"{self.name}: Accuracy on full test set = {accuracy}")
+        if include_individual_predictions:
+            predictions = single_predictions(self.network, images, statistics)
+            correct = int(np.count_nonzero(predictions == labels[: len(predictions)]))
+            print("200 Predictions:", predictions)
+            print("Accuracy on 200 samples:", correct / len(predictions))
+
+
+def single_predictions(network: Sequential, images: Array, statistics: Statistics) -> list[int]:
+    """The classes of the first 200 images, each predicted by itself."""
+    return [
+        int(network.predict(images[i : i + 1], statistics=statistics)[0])
+        for i in range(min(SINGLE_PREDICTIONS, len(images)))
+    ]
+
+
+@cache
+def default_data() -> Dataset:
+    """MNIST, loaded once."""
+    return datasets.load_mnist()
+
+
+def fresh_seed() -> int:
+    """A seed that was never used, printed so that the run can be repeated."""
+    seed = int(np.random.default_rng().integers(2**32))
+    print(f"Fresh seed: {seed} (pass seed={seed} for the same run again)")
+    return seed

@@ -1,0 +1,49 @@
+"""The equations, line for line: what a teacher puts on a slide, and the oracle for the rest.
+
+No buffers, no tricks, no argument checks, any float type (also np.longdouble). Every operation has
+the name and the arguments that it has in `npbn.functional`, less `out=`.
+"""
+
+from npbn.reference.activations import (
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from npbn.reference.batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    update_population,
+)
+from npbn.reference.dense import dense_backward, dense_forward
+from npbn.reference.dropout import dropout_backward, dropout_forward
+from npbn.reference.losses import softmax, softmax_cross_entropy, squared_error
+
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
+    "dense_backward",
+    "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax",
+    "softmax_cross_entropy",
+    "squared_error",
+    "tanh_backward",
+    "tanh_forward",
+    "update_population",
+]

@@ -1,0 +1,64 @@
+"""Activation functions, each element by itself."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class LeakyReLUCache(NamedTuple):
+    """What the backward pass needs of the forward pass."""
+
+    x: Array
+    slope: float
+
+
+def relu_forward(x: Array) -> tuple[Array, Array]:
+    """y = max(x, 0). Returns y and the cache, which is x. NaN stays NaN."""
+    return np.maximum(x, 0), x
+
+
+def relu_backward(dy: Array, cache: Array) -> Array:
+    """dx = dy where x > 0, else 0. At x = 0, where there is no derivative, dx = 0."""
+    x = cache
+    return np.where(x > 0, dy, 0).astype(dy.dtype)
+
+
+def leaky_relu_forward(x: Array, *, slope: float = 0.2) -> tuple[Array, LeakyReLUCache]:
+    """y = x where x > 0, else slope * x. Returns y and the cache."""
+    return np.where(x > 0, x, slope * x), LeakyReLUCache(x, slope)
+
+
+def leaky_relu_backward(dy: Array, cache: LeakyReLUCache) -> Array:
+    """dx = dy where x > 0, else slope * dy (also at x = 0)."""
+    x, slope = cache
+    return np.where(x > 0, dy, slope * dy)
+
+
+def sigmoid_forward(x: Array) -> tuple[Array, Array]:
+    """y = 1 / (1 + exp(-x)). Returns y and the cache, which is y.
+
+    Written as exp(-max(-x, 0)) / (1 + exp(-|x|)), so that no exponential can overflow.
+    """
+    y = np.exp(-np.maximum(-x, 0)) / (1 + np.exp(-np.abs(x)))
+    return y, y
+
+
+def sigmoid_backward(dy: Array, cache: Array) -> Array:
+    """dx = dy * y * (1 - y)."""
+    y = cache
+    return dy * y * (1 - y)
+
+
+def tanh_forward(x: Array) -> tuple[Array, Array]:
+    """y = tanh(x). Returns y and the cache, which is y."""
+    y = np.tanh(x)
+    return y, y
+
+
+def tanh_backward(dy: Array, cache: Array) -> Array:
+    """dx = dy * (1 - y^2)."""
+    y = cache
+    return dy * (1 - y**2)

@@ -1,0 +1,28 @@
+"""Dropout: a random share of the values is set to 0 in training (Srivastava et al. 2014)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def dropout_forward(
+    x: Array, *, rate: float, rng: np.random.Generator | int | None = None
+) -> tuple[Array, Array]:
+    """y = x / (1 - rate) where kept, else 0; each value is kept with probability 1 - rate.
+
+    A value is kept where a float32 from rng.random is at least rate. The division keeps the mean,
+    so that inference needs no dropout at all. Returns y and the cache, which is the factor of each
+    value.
+    """
+    kept = np.random.default_rng(rng).random(x.shape, dtype=np.float32) >= rate
+    factor = kept.astype(x.dtype) / (1 - rate)
+    return x * factor, factor
+
+
+def dropout_backward(dy: Array, cache: Array) -> Array:
+    """dx = dy times the factor of each value."""
+    factor = cache
+    return dy * factor

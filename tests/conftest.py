@@ -1,0 +1,115 @@
+"""What the tests of the operations share: their inputs' shapes, types and layouts, their oracle."""
+
+import numpy as np
+import pytest
+
+# Few rows; many narrow ones, which the sums over the rows take in blocks; images; sequences.
+SHAPES = [(7, 5), (60, 100), (1025, 3), (5000, 2), (2, 3, 4, 5), (4, 6, 3), (3, 700, 2)]
+
+# A float array, made so that its values lie in memory in another way, or cannot be written.
+LAYOUTS = {
+    "Fortran": lambda a: np.asfortranarray(a),
+    "every other row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "every other column": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backwards": lambda a: a[::-1, ..., ::-1].copy()[::-1, ..., ::-1],
+    "first axes swapped": lambda a: a.swapaxes(0, 1).copy().swapaxes(0, 1),
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+}
+
+# Arrays like a given one, to write into.
+OUTS = {
+    "new": lambda a: np.full(a.shape, 7, a.dtype),
+    "Fortran": lambda a: np.full(a.shape, 7, a.dtype, order="F"),
+    "axes swapped": lambda a: np.full(a.swapaxes(0, 1).shape, 7, a.dtype).swapaxes(0, 1),
+    "strided": lambda a: np.full((*a.shape[:-1], 2 * a.shape[-1]), 7, a.dtype)[..., ::2],
+}
+
+# What is no out= for an array, a float64 one, and the error.
+BAD_OUTS = {
+    "shape": (lambda a: np.empty((*a.shape, 1)), ValueError, "shape"),
+    "features": (lambda a: np.empty((*a.shape[:-1], a.shape[-1] + 1)), ValueError, "shape"),
+    "type": (lambda a: a.astype(np.float32), ValueError, "expected a float64 array"),
+    "list": (lambda a: a.tolist(), TypeError, "expected a float64 array"),
+    "read-only": (LAYOUTS["read-only"], ValueError, "read-only"),
+}
+
+# What is no batch of floats (N, 4), and the error; {x} stands for the argument's name.
+BAD_BATCHES = {
+    "integers": (np.ones((6, 4), int), TypeError, "int64: pass {x}.astype"),
+    "bools": (np.ones((6, 4), bool), TypeError, "bool: pass {x}.astype"),
+    "half": (np.ones((6, 4), np.float16), TypeError, "float16: pass {x}.astype"),
+    "complex": (np.ones((6, 4), complex), TypeError, "expected float32 or float64"),
+    "images": (np.ones((6, 4), np.uint8), TypeError, r"{x}.astype\(np.float32\) / 255"),
+    "list": ([[1.0] * 4] * 6, TypeError, "pass np.asarray"),
+    "None": (None, TypeError, "None"),
+    "one axis": (np.ones(4), ValueError, r"pass {x}\[np.newaxis\]"),
+    "no axis": (np.array(1.0), ValueError, "two axes or more"),
+    "no rows": (np.ones((0, 4)), ValueError, "the empty shape"),
+}
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """Both float types."""
+    return request.param
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def shape(request):
+    """Shapes of a batch, the features last."""
+    return request.param
+
+
+@pytest.fixture(params=LAYOUTS.values(), ids=LAYOUTS)
+def laid_out(request):
+    """Functions that copy an array into another layout."""
+    return request.param
+
+
+@pytest.fixture(params=OUTS.values(), ids=OUTS)
+def make_out(request):
+    """Functions that make an array like a given one, to write into."""
+    return request.param
+
+
+@pytest.fixture(params=BAD_OUTS.values(), ids=BAD_OUTS)
+def bad_out(request):
+    """A function that makes a wrong out= for an array, the error and its message."""
+    return request.param
+
+
+@pytest.fixture(params=BAD_BATCHES.values(), ids=BAD_BATCHES)
+def bad_batch(request):
+    """A value that is no batch of floats, the error and its message."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """A function that turns all float arrays among its values into longdouble, for the oracle."""
+
+    def convert(value):
+        if isinstance(value, dict):
+            return {name: convert(each) for name, each in value.items()}
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return value.astype(np.longdouble)
+        return value
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+    """A function that holds an array against the oracle's.
+
+    An error is the largest difference over the largest true value, in units of the type's eps.
+    """
+
+    def check(actual, expected, *, units=40):
+        expected = np.asarray(expected)
+        assert actual.shape == expected.shape
+        largest = max(np.abs(expected).max(), np.finfo(actual.dtype).tiny)
+        error = np.abs(actual - expected).max() / largest
+        assert error <= units * np.finfo(actual.dtype).eps
+
+    return check

@@ -1,0 +1,299 @@
+"""Downloads, from servers on this machine: right, wrong, late, or none at all."""
+
+import errno
+import gzip
+import hashlib
+import io
+import os
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from npbn import datasets
+from npbn.datasets import _download, mnist
+from npbn.datasets._download import download_first
+from npbn.datasets._files import IdxFile, Source
+
+CONTENT = gzip.compress(b"the right file", mtime=0)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+HTML = b"<html><body>Please log in</body></html>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves server.files: path -> bytes, a status, or a function of the handler."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answer = self.server.files.get(self.path, 404)
+        if callable(answer):
+            answer(self)
+        elif isinstance(answer, int):
+            self.send_error(answer)
+        else:
+            self.begin(len(answer))
+            self.wfile.write(answer)
+
+    def begin(self, length):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(_download, "TIMEOUT", (0.3, 0.3))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.files, server.asked, server.over = {}, [], threading.Event()
+        server.address = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+# Answers that are no file
+
+
+def silent(handler):
+    handler.server.over.wait(5)
+
+
+def stalled(handler):
+    handler.begin(len(CONTENT))
+    handler.wfile.write(CONTENT[:5])
+    handler.wfile.flush()
+    handler.server.over.wait(5)
+
+
+def cut_off(handler):
+    handler.begin(len(CONTENT))
+    handler.wfile.write(CONTENT[:5])
+
+
+def endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(200):
+            handler.wfile.write(bytes(1 << 16))
+    except OSError:  # the client has gone, as it should
+        pass
+
+
+def in_circles(handler):
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.end_headers()
+
+
+DEAD = {
+    "not found": (404, "404"),
+    "server error": (503, "503"),
+    "wrong": (gzip.compress(b"another file"), "md5"),
+    "HTML": (HTML, "begin with b'<html>"),
+    "empty": (b"", "0 bytes"),
+    "silent": (silent, "timed out"),
+    "stalled": (stalled, "timed out"),
+    "cut off": (cut_off, "IncompleteRead"),
+    "endless": (endless, "more than"),
+    "redirects": (in_circles, "redirects"),
+}
+
+
+@pytest.mark.parametrize("case", DEAD)
+def test_after_a_dead_mirror_the_live_one_is_asked(server, tmp_path, monkeypatch, case):
+    monkeypatch.setattr(_download, "LARGEST", 1_000_000)
+    server.files = {"/dead/file.gz": DEAD[case][0], "/live/file.gz": CONTENT}
+    dead, live = f"{server.address}/dead/", f"{server.address}/live/"
+    mirrors = [dead, live]
+    path = download_first(mirrors, tmp_path / "file.gz", MD5)
+    assert path.read_bytes() == CONTENT
+    assert left_in(tmp_path) == ["file.gz"]
+    assert server.asked[-1] == "/live/file.gz"
+    assert mirrors == [live, dead]
+
+
+def test_when_every_mirror_is_dead_each_reason_is_told_and_nothing_is_left(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_download, "LARGEST", 1_000_000)
+    server.files = {f"/{case}/file.gz".replace(" ", "-"): DEAD[case][0] for case in DEAD}
+    mirrors = [f"{server.address}/{case}/".replace(" ", "-") for case in DEAD]
+    mirrors.append("http://127.0.0.1:9/refused/")
+    with pytest.raises(RuntimeError, match=r"^file\.gz: no mirror could be used") as error:
+        download_first(list(mirrors), tmp_path / "new" / "file.gz", MD5)
+    first, *lines = str(error.value).splitlines()
+    assert str(tmp_path / "new") in first
+    for line, mirror, (_, reason) in zip(lines, mirrors, [*DEAD.values(), (0, "")], strict=True):
+        assert line.strip().startswith(f"{mirror}file.gz: ")
+        assert reason in line
+    assert left_in(tmp_path) == []
+
+
+def test_a_compressed_file_is_kept_as_it_was_sent(server, tmp_path):
+    def answer(handler):
+        assert handler.headers["Accept-Encoding"] == "identity"
+        handler.begin(len(CONTENT))
+        handler.wfile.write(CONTENT)
+
+    server.files = {"/file.gz": answer}
+    path = download_first([f"{server.address}/"], tmp_path / "file.gz", MD5)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_write_that_fails_half_way_leaves_nothing(server, tmp_path, monkeypatch, error):
+    server.files = {"/file.gz": CONTENT}
+    write_bytes = Path.write_bytes
+
+    def write_half(path, content):
+        write_bytes(path, content[: len(content) // 2])
+        raise error
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(type(error)) as raised:
+        download_first([f"{server.address}/"], tmp_path / "file.gz", MD5)
+    assert raised.value is error
+    assert left_in(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_the_error_of_the_system(server, tmp_path):
+    server.files = {"/file.gz": CONTENT}
+    (tmp_path / "in the way").write_bytes(b"")
+    with pytest.raises(OSError, match="in the way"):
+        download_first([f"{server.address}/"], tmp_path / "in the way" / "file.gz", MD5)
+
+
+def test_several_at_once_do_not_disturb_each_other(server, tmp_path, monkeypatch):
+    server.files = {"/file.gz": CONTENT}
+    paths = []
+    together = threading.Barrier(4, timeout=10)
+    write_bytes = Path.write_bytes
+
+    def write_and_wait(path, content):
+        write_bytes(path, content)
+        together.wait()
+
+    monkeypatch.setattr(Path, "write_bytes", write_and_wait)
+
+    def load():
+        paths.append(download_first([f"{server.address}/"], tmp_path / "file.gz", MD5))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(paths) == 4
+    assert left_in(tmp_path) == ["file.gz"]
+    assert (tmp_path / "file.gz").read_bytes() == CONTENT
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(io.StringIO(), False), (Terminal(), True)])
+def test_progress_is_shown_in_a_terminal_only(server, tmp_path, monkeypatch, stream, shown):
+    server.files = {"/file.gz": CONTENT}
+    monkeypatch.setattr(sys, "stderr", stream)
+    download_first([f"{server.address}/"], tmp_path / "file.gz", MD5)
+    assert ("100%" in stream.getvalue()) is shown
+    assert bool(stream.getvalue()) is shown
+
+
+# A whole set
+
+
+@pytest.fixture
+def small_set(server, tmp_path, monkeypatch):
+    """load_mnist over four small files that the server has, with an empty cache."""
+    rng = np.random.default_rng(0)
+    files = []
+    for name, shape in (("a", (9, 28, 28)), ("b", (9,)), ("c", (3, 28, 28)), ("d", (3,))):
+        array = rng.integers(0, 10, shape, dtype=np.uint8)
+        content = struct.pack(f">{1 + len(shape)}I", 0x800 | len(shape), *shape) + array.tobytes()
+        zipped = gzip.compress(content)
+        server.files[f"/live/{name}.gz"] = zipped
+        sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(zipped).hexdigest()
+        files.append(IdxFile(name, shape, sha256, md5))
+    mirrors = (f"{server.address}/dead/", f"{server.address}/live/")
+    monkeypatch.setattr(mnist, "MNIST", Source("Small", "", mirrors, *files, validation=2))
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.delenv("NPBN_DATA", raising=False)
+    return tmp_path / "cache" / "npbn"
+
+
+ALL = ["a.gz", "b.gz", "c.gz", "d.gz"]
+
+
+def test_a_set_is_downloaded_once_and_a_dead_mirror_asked_once(server, small_set):
+    first = datasets.load_mnist()
+    assert first.train[0].shape == (7, 784)
+    assert left_in(small_set) == ALL
+    assert server.asked == ["/dead/a.gz", *(f"/live/{name}" for name in ALL)]
+    again = datasets.load_mnist(download=False)
+    np.testing.assert_array_equal(again.test[0], first.test[0])
+    assert len(server.asked) == 5
+
+
+def test_downloads_go_to_data_dir_when_given(server, small_set, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    datasets.load_mnist(os.fspath(folder))
+    assert left_in(folder) == ALL
+    assert not small_set.exists()
+
+
+def test_what_the_environment_lacks_is_downloaded_into_the_cache(
+    server, small_set, tmp_path, monkeypatch
+):
+    folder = tmp_path / "environment"
+    folder.mkdir()
+    monkeypatch.setenv("NPBN_DATA", str(folder))
+    (folder / "c.gz").write_bytes(server.files["/live/c.gz"])
+    datasets.load_mnist()
+    assert left_in(folder) == ["c.gz"]
+    assert left_in(small_set) == ["a.gz", "b.gz", "d.gz"]
+
+
+def test_a_bad_file_is_not_replaced_but_named(server, small_set):
+    datasets.load_mnist()
+    (small_set / "b.gz").write_bytes(HTML)
+    with pytest.raises(ValueError, match=r"b\.gz: an HTML page.*delete it and load again"):
+        datasets.load_mnist()
+    (small_set / "b.gz").unlink()
+    datasets.load_mnist()
+    assert left_in(small_set) == ALL
+
+
+def test_nothing_is_asked_without_download(server, small_set):
+    with pytest.raises(FileNotFoundError, match=r"a\.gz of Small"):
+        datasets.load_mnist(download=False)
+    assert server.asked == []
+    assert left_in(small_set.parent) == []
+
+
+def test_the_real_sources_have_four_files_each_and_end_their_addresses_with_a_slash():
+    for source in (mnist.MNIST, mnist.FASHION_MNIST):
+        files = (source.train_images, source.train_labels, source.test_images, source.test_labels)
+        assert len({file.name for file in files}) == 4
+        assert all(len(file.sha256) == 64 and len(file.md5) == 32 for file in files)
+        assert all(mirror.endswith("/") for mirror in source.mirrors)
+        largest = max(np.prod(file.shape) for file in files)
+        assert largest < _download.LARGEST

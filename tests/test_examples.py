@@ -1,0 +1,134 @@
+"""Every example runs and shows what it says."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+needs_mnist = pytest.mark.skipif(
+    not os.environ.get("NPBN_DATA"), reason="NPBN_DATA does not name a folder with MNIST"
+)
+
+
+def run(name, *flags, folder, **environment):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *flags]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | environment,
+        timeout=300,
+    )
+
+
+def figures(text, name):
+    (line,) = (line for line in text.splitlines() if line.startswith(name))
+    return [float(figure) for figure in re.findall(r"\d+\.\d+", line)]
+
+
+def test_every_example_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("**/*.py"):
+        assert f'run("{path.name}"' in source, f"{path.name} has no test"
+
+
+@needs_mnist
+@pytest.mark.parametrize("seed", range(5))
+def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
+    done = run("mnist_bn.py", "--seed", str(seed), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    with_norm = figures(done.stdout, "With Batch Norm")
+    without = figures(done.stdout, "Without Batch Norm")
+    assert 0.94 <= with_norm[0] <= 0.965
+    assert 0.78 <= without[0] <= 0.88
+    assert (with_norm[3:], without[3:]) == ([0.9530, 0.9516], [0.8352, 0.8279])
+    population, batch = figures(done.stdout, "of the pop"), figures(done.stdout, "of the batch")
+    assert min(population[:2]) > 0.93
+    assert batch[0] == pytest.approx(0.95, abs=0.015)
+    assert 0.05 <= batch[1] <= 0.15
+    assert "always the same class" in done.stdout
+    assert (tmp_path / "mnist_bn.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_mnist
+def test_the_main_job_takes_under_ten_seconds(tmp_path):
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert run("mnist_bn.py", folder=tmp_path).returncode == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 10
+
+
+@needs_mnist
+def test_the_lessons_figures_are_shown_for_its_own_runs_alone(tmp_path):
+    done = run("mnist_bn.py", "--batches", "30", "--output", "new/folder", folder=tmp_path)
+    assert "the lesson" not in done.stdout
+    assert (tmp_path / "new/folder/mnist_bn.png").exists()
+    done = run("mnist_bn.py", "--learning-rate", "1", "--activation", "sigmoid", folder=tmp_path)
+    assert figures(done.stdout, "With Batch Norm")[3:] == [0.9518, 0.9463]
+    assert "one by one   the lesson" not in done.stdout
+
+
+def test_without_mnist_the_main_job_goes_on_with_the_digits(tmp_path):
+    dead = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
+    done = run(
+        "mnist_bn.py", "--batches", "100", "--data-dir", str(tmp_path), folder=tmp_path, **dead
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No MNIST, going on with the 5,000 digits")
+    assert "the lesson" not in done.stdout
+    assert figures(done.stdout, "With Batch Norm")[0] > 0.5
+
+
+def test_the_main_job_shows_a_divergence(tmp_path):
+    flags = ("--data", "digits", "--weights", "bad", "--learning-rate", "1e9", "--batches", "40")
+    done = run("mnist_bn.py", *flags, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "diverged at step" in done.stdout
+
+
+def test_the_main_jobs_flags(tmp_path):
+    text = run("mnist_bn.py", "--help", folder=tmp_path).stdout
+    for flag in (
+        "weights",
+        "learning-rate",
+        "activation",
+        "batches",
+        "batch-size",
+        "seed",
+        "data",
+        "data-dir",
+        "output",
+        "quiet",
+    ):
+        assert f"--{flag}" in text
+    for flags in (["--batches", "0"], ["--learning-rate", "nan"], ["--weights", "ugly"]):
+        done = run("mnist_bn.py", *flags, folder=tmp_path)
+        assert done.returncode == 2
+        assert "usage" in done.stderr
+
+
+def test_the_three_readings_train_to_the_same_losses(tmp_path):
+    done = run("three_readings.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) <= 1e-10
+
+
+def test_the_forgotten_update_fails_and_is_repaired(tmp_path):
+    done = run("forgotten_update.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trained, broken, repaired = (
+        float(line.split()[-1]) for line in done.stdout.splitlines() if "accuracy" in line
+    )
+    assert trained > 0.9
+    assert broken < 0.5
+    assert repaired > 0.9

@@ -1,0 +1,430 @@
+"""training_steps and fit: batches, sampling, divergence, interruption, checkpoints."""
+
+import copy
+import math
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from npbn import (
+    SGD,
+    Adam,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    RMSProp,
+    Sequential,
+    fit,
+    functional,
+    training_steps,
+)
+
+
+def digits(rows=100, seed=0, dtype=np.float32):
+    """A small problem that can be learnt: the class is the largest of three sums of pixels."""
+    rng = np.random.default_rng(seed)
+    images = rng.random((rows, 6)).astype(dtype)
+    return images, images.reshape(rows, 3, 2).sum(2).argmax(1)
+
+
+def build(*, norm=True, dropout=False, dtype=np.float32):
+    layers = [Dense(6, 16, use_bias=not norm, rng=0, dtype=dtype)]
+    layers += [BatchNorm(16, dtype=dtype)] if norm else []
+    layers += [ReLU()]
+    layers += [Dropout(0.3, rng=5)] if dropout else []
+    return Sequential([*layers, Dense(16, 3, rng=1, dtype=dtype)])
+
+
+def exploding():
+    """A network whose loss is no longer finite after some steps."""
+    layers = [Dense(6, 16, rng=0), LeakyReLU(), Dense(16, 3, rng=1)]
+    return Sequential(layers), SGD(lambda step: 0.1 if step < 6 else 1e25)
+
+
+def interrupt_after(steps, presses=1):
+    """An optimizer that sends Ctrl-C while the given step runs."""
+
+    class Interrupting(SGD):
+        def update(self, *args, **kwargs):
+            super().update(*args, **kwargs)
+            if self.iterations == steps:
+                for _ in range(presses):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    return Interrupting(0.1)
+
+
+class TestTrainingSteps:
+    def test_yields_each_step_and_the_loss_before_its_update(self):
+        network, alone = build(), build()
+        seen = list(training_steps(network, digits(), optimizer=SGD(0.1), steps=7, batch_size=10))
+        assert [step for step, _ in seen] == list(range(7))
+        assert all(type(loss) is float for _, loss in seen)
+
+        images, labels = digits()
+        order = np.random.default_rng(0).permutation(100)
+        losses = []
+        for rows in order.reshape(10, 10)[:7]:
+            y = alone.forward(images[rows], training=True)
+            loss, dy = functional.softmax_cross_entropy(y, labels[rows])
+            alone.backward(dy)
+            alone.parameter_vector[...] -= 0.1 * alone.gradient_vector
+            losses.append(loss)
+        assert [loss for _, loss in seen] == pytest.approx(losses, rel=1e-5)
+        assert network.parameter_vector == pytest.approx(alone.parameter_vector, abs=1e-5)
+
+    def test_learns(self):
+        network = build()
+        for _ in training_steps(network, digits(500), optimizer=SGD(0.5), steps=300):
+            pass
+        assert network.accuracy(*digits(200, seed=1)) > 0.9
+
+    def test_the_data_are_neither_copied_nor_changed(self):
+        images, labels = digits()
+        images.flags.writeable = labels.flags.writeable = False
+        for _ in training_steps(build(), (images, labels), optimizer=SGD(0.1), steps=3):
+            pass
+
+    def test_a_loss_that_is_not_finite_is_handed_on(self):
+        network, optimizer = exploding()
+        losses = [
+            loss for _, loss in training_steps(network, digits(), optimizer=optimizer, steps=9)
+        ]
+        assert len(losses) == 9
+        assert not math.isfinite(losses[-1])
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"optimizer": SGD}, TypeError, r"write SGD\(\.\.\.\)"),
+            ({"optimizer": 0.1}, TypeError, "optimizer: expected SGD"),
+            ({"steps": -1}, ValueError, "steps"),
+            ({"steps": 1.5}, TypeError, "steps"),
+            ({"batch_size": 101}, ValueError, "batch_size"),
+            ({"batch_size": 0}, ValueError, "batch_size"),
+            ({"seed": -1}, ValueError, "rng"),
+            ({"data": digits()[0]}, TypeError, "pair"),
+            ({"data": (digits()[0][:50], digits()[1])}, ValueError, "labels"),
+            ({"data": (digits()[0], digits()[1] + 1)}, ValueError, "classes 0 to 2, got 3"),
+            ({"data": (digits()[0], np.eye(3, dtype=int)[digits()[1]])}, ValueError, "argmax"),
+            ({"data": digits(dtype=np.float64)}, TypeError, "astype"),
+            ({"data": (digits()[0][:, :5], digits()[1])}, ValueError, "layer 0"),
+            ({"network": Dense(6, 3)}, TypeError, "network: expected a Sequential"),
+        ],
+    )
+    def test_wrong_arguments_are_refused_at_the_call(self, change, error, message):
+        arguments = {"network": build(), "data": digits(), "optimizer": SGD(0.1), "steps": 5}
+        arguments |= {"batch_size": 10} | change
+        with pytest.raises(error, match=message):
+            training_steps(arguments.pop("network"), arguments.pop("data"), **arguments)
+
+    def test_outputs_must_be_classes(self):
+        images = np.zeros((10, 4, 6), np.float32)
+        with pytest.raises(ValueError, match=r"expected an output \(N, classes\)"):
+            training_steps(
+                build(), (images, np.zeros(10, int)), optimizer=SGD(0.1), steps=1, batch_size=5
+            )
+
+    def test_labels_are_checked_where_a_readers_layer_decides_the_classes(self):
+        class Halved(Layer):
+            def forward(self, x):
+                return x / 2
+
+            def backward(self, dy):
+                return dy / 2
+
+        network = Sequential([Dense(6, 3, rng=0), Halved()])
+        images, labels = digits()
+        list(training_steps(network, (images, labels), optimizer=SGD(0.1), steps=2, batch_size=5))
+        with pytest.raises(ValueError, match="classes 0 to 2"):
+            list(training_steps(network, (images, labels + 1), optimizer=SGD(0.1), steps=2))
+
+
+class TestSampling:
+    def test_after_the_steps_that_sample_every_divides(self):
+        network, alone, validation = build(), build(), digits(40, seed=1)
+        history = fit(
+            network,
+            digits(),
+            validation,
+            optimizer=SGD(0.1),
+            steps=8,
+            batch_size=10,
+            sample_every=3,
+            progress=False,
+        )
+        sampled = [
+            alone.accuracy(*validation)
+            for step, _ in training_steps(
+                alone, digits(), optimizer=SGD(0.1), steps=8, batch_size=10
+            )
+            if step % 3 == 0
+        ]
+        assert history.sample_steps == [0, 3, 6]
+        assert history.validation_accuracies == sampled
+        assert history.final_validation_accuracy == alone.accuracy(*validation)
+        assert len(history.losses) == 8
+        assert history.seconds > 0
+        assert history.diverged_at is None
+        assert not history.interrupted
+
+    def test_without_validation_nothing_is_sampled(self):
+        history = fit(build(), digits(), optimizer=SGD(0.1), steps=2, batch_size=10)
+        assert history.sample_steps == []
+        assert history.final_validation_accuracy is None
+
+    def test_no_steps_and_no_learning_rate_change_nothing(self):
+        network = build()
+        before = network.parameter_vector.copy()
+        history = fit(network, digits(), digits(), optimizer=SGD(0.0), steps=0)
+        assert history.losses == []
+        assert history.final_validation_accuracy == network.accuracy(*digits())
+        fit(network, digits(), optimizer=SGD(0), steps=3)
+        assert np.array_equal(network.parameter_vector, before)
+
+    def test_same_description_same_bits(self):
+        runs = [
+            fit(build(dropout=True), digits(), digits(), optimizer=Adam(0.01), steps=50, seed=3)
+            for _ in range(2)
+        ]
+        assert runs[0].losses == runs[1].losses
+        assert runs[0].validation_accuracies == runs[1].validation_accuracies
+
+    def test_data_that_are_not_finite_are_refused(self):
+        images, labels = digits(1500)
+        images[1234, 3] = np.nan
+        with pytest.raises(ValueError, match=r"train images: not finite.*1000 to"):
+            fit(build(), (images, labels), optimizer=SGD(0.1), steps=1)
+        with pytest.raises(ValueError, match="validation images: not finite"):
+            fit(build(), digits(), (images, labels), optimizer=SGD(0.1), steps=1)
+
+    def test_blas_runs_on_one_thread_meanwhile_and_as_before_after(self):
+        from threadpoolctl import threadpool_info
+
+        def threads():
+            return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+        class Asking(ReLU):
+            def forward(self, x, training=False, statistics=None, *, out=None):
+                seen.append(threads())
+                return super().forward(x, training, statistics)
+
+        seen, before = [], threads()
+        network = Sequential([Dense(6, 16, rng=0), Asking(), Dense(16, 3, rng=1)])
+        fit(network, digits(), optimizer=SGD(0.1), steps=1)
+        assert set(seen[-1]) == {1}
+        assert threads() == before
+
+
+class TestDivergence:
+    def test_raise_names_step_and_layer_before_the_update(self):
+        network, optimizer = exploding()
+        with pytest.raises(RuntimeError, match=r"loss is (nan|inf) at step \d+; it began in layer"):
+            fit(network, digits(), optimizer=optimizer, steps=50)
+        assert np.isfinite(network.parameter_vector).all()
+
+    def test_the_layer_is_the_first_one(self):
+        network = build(norm=False)
+        network.layers[2].weight[0, 0] = np.nan
+        with pytest.raises(RuntimeError, match=r"step 0.*layer 2, Dense\(16, 3\) \(its weight no"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=50)
+
+    def test_record_completes_the_step_and_fills_the_samples(self):
+        network, optimizer = exploding()
+        history = fit(
+            network,
+            digits(),
+            digits(),
+            optimizer=optimizer,
+            steps=40,
+            sample_every=4,
+            on_divergence="record",
+        )
+        step = history.diverged_at
+        assert len(history.losses) == step + 1
+        assert not math.isfinite(history.losses[-1])
+        assert all(math.isfinite(loss) for loss in history.losses[:-1])
+        assert optimizer.iterations == step + 1
+        assert history.sample_steps == list(range(0, 40, 4))
+        after = history.validation_accuracies[step // 4 + 1 :]
+        assert after == [history.final_validation_accuracy] * len(after)
+        assert history.final_validation_accuracy == network.accuracy(*digits())
+
+    def test_with_nan_everything_is_class_zero(self):
+        network = build()
+        network.layers[0].weight[...] = np.nan
+        history = fit(
+            network, digits(), digits(), optimizer=SGD(0.1), steps=9, on_divergence="record"
+        )
+        assert history.diverged_at == 0
+        assert history.final_validation_accuracy == np.mean(digits()[1] == 0)
+        assert (network.state["1.population_mean"] == 0).all()
+
+    def test_anything_else_is_refused(self):
+        with pytest.raises(ValueError, match="on_divergence: expected 'raise' or 'record'"):
+            fit(build(), digits(), optimizer=SGD(0.1), steps=1, on_divergence="ignore")
+
+
+class TestInterruption:
+    def test_ctrl_c_ends_the_run_after_the_running_step(self):
+        history = fit(build(), digits(), digits(), optimizer=interrupt_after(3), steps=10)
+        assert history.interrupted
+        assert len(history.losses) == 3
+        assert history.final_validation_accuracy is not None
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_a_second_one_raises(self):
+        with pytest.raises(KeyboardInterrupt):
+            fit(build(), digits(), optimizer=interrupt_after(3, presses=2), steps=10)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_in_the_last_step_nothing_was_cut_short(self):
+        assert not fit(build(), digits(), optimizer=interrupt_after(5), steps=5).interrupted
+
+    def test_a_handler_of_the_callers_is_left_alone(self):
+        calls = []
+        before = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+        try:
+            history = fit(build(), digits(), optimizer=interrupt_after(2), steps=5)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert calls == [1]
+        assert not history.interrupted
+
+    def test_works_in_another_thread(self):
+        found = []
+        thread = threading.Thread(
+            target=lambda: found.append(fit(build(), digits(), optimizer=SGD(0.1), steps=3))
+        )
+        thread.start()
+        thread.join()
+        assert len(found[0].losses) == 3
+
+
+OPTIMIZERS = [
+    lambda: SGD(0.1),
+    lambda: SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01, max_norm=1.0),
+    lambda: SGD(lambda step: 0.1 / (1 + step)),
+    lambda: RMSProp(0.01),
+    lambda: Adam(0.01),
+]
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    def test_a_resumed_run_gives_the_same_bits(self, optimizer, tmp_path):
+        path = tmp_path / "run"
+        options = {"batch_size": 30, "sample_every": 4, "checkpoint": path, "checkpoint_every": 3}
+        whole = build(dropout=True)
+        expected = fit(
+            whole,
+            digits(),
+            digits(),
+            optimizer=optimizer(),
+            steps=25,
+            batch_size=30,
+            sample_every=4,
+        )
+        for steps in (7, 7, 16, 25):
+            network = build(dropout=True)
+            history = fit(
+                network,
+                digits(),
+                digits(),
+                optimizer=optimizer(),
+                steps=steps,
+                resume=True,
+                **options,
+            )
+        assert history.losses == expected.losses
+        assert history.sample_steps == expected.sample_steps
+        assert history.validation_accuracies == expected.validation_accuracies
+        assert np.array_equal(network.parameter_vector, whole.parameter_vector)
+        for name, value in whole.state.items():
+            assert np.array_equal(network.state[name], value)
+
+    def test_an_interrupted_run_goes_on(self, tmp_path):
+        path = tmp_path / "run"
+        expected = fit(build(), digits(), optimizer=SGD(0.1), steps=9)
+
+        class Once(SGD):
+            def __repr__(self):
+                return repr(SGD(0.1))
+
+            def update(self, *args, **kwargs):
+                super().update(*args, **kwargs)
+                if self.iterations == 4:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        history = fit(build(), digits(), optimizer=Once(0.1), steps=9, checkpoint=path)
+        assert history.interrupted
+        history = fit(build(), digits(), optimizer=SGD(0.1), steps=9, checkpoint=path, resume=True)
+        assert history.losses == expected.losses
+        assert not history.interrupted
+
+    def test_a_run_that_diverged_stays_so(self, tmp_path):
+        path = tmp_path / "run"
+        options = {"steps": 40, "checkpoint": path, "on_divergence": "record", "resume": True}
+        network, optimizer = exploding()
+        first = fit(network, digits(), digits(), optimizer=optimizer, **options)
+        network, optimizer = exploding()
+        second = fit(network, digits(), digits(), optimizer=optimizer, **options)
+        assert second.diverged_at == first.diverged_at
+        assert len(second.losses) == len(first.losses)
+
+    def test_a_finished_run_is_not_repeated(self, tmp_path):
+        path = tmp_path / "run"
+        for _ in range(2):
+            optimizer = SGD(0.1)
+            history = fit(
+                build(), digits(), optimizer=optimizer, steps=5, checkpoint=path, resume=True
+            )
+        assert len(history.losses) == 5
+        assert optimizer.iterations == 5
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"network": build(norm=False)},
+            {"optimizer": SGD(0.2)},
+            {"batch_size": 20},
+            {"train": digits(90)},
+        ],
+    )
+    def test_another_runs_file_is_refused_whole(self, other, tmp_path):
+        path = tmp_path / "run"
+        fit(build(), digits(), optimizer=SGD(0.1), steps=5, batch_size=10, checkpoint=path)
+        arguments = {
+            "network": build(),
+            "train": digits(),
+            "optimizer": SGD(0.1),
+            "batch_size": 10,
+        } | other
+        before = copy.deepcopy(arguments["network"])
+        with pytest.raises(ValueError, match=r"run|rows"):
+            fit(**arguments, steps=9, checkpoint=path, resume=True)
+        assert np.array_equal(arguments["network"].parameter_vector, before.parameter_vector)
+        assert arguments["optimizer"].iterations == 0
+
+    def test_resume_needs_a_file_name(self):
+        with pytest.raises(ValueError, match="checkpoint=path"):
+            fit(build(), digits(), optimizer=SGD(0.1), steps=5, resume=True)
+
+    def test_a_networks_file_is_no_runs_file(self, tmp_path):
+        network = build()
+        network.save(tmp_path / "network")
+        with pytest.raises(ValueError, match="network"):
+            fit(
+                network,
+                digits(),
+                optimizer=SGD(0.1),
+                steps=5,
+                checkpoint=tmp_path / "network",
+                resume=True,
+            )
