@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from npbn.experiments import read_results
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 needs_mnist = pytest.mark.skipif(
@@ -115,6 +117,43 @@ def test_the_main_jobs_flags(tmp_path):
         done = run("mnist_bn.py", *flags, folder=tmp_path)
         assert done.returncode == 2
         assert "usage" in done.stderr
+
+
+@needs_mnist
+def test_the_report_of_some_runs_goes_on_where_it_stopped(tmp_path):
+    flags = ("--runs", "2", "--output", "report", "--quiet")
+    first = run("lesson_report.py", "--seeds", "0", *flags, folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    results = tmp_path / "report" / "results.jsonl"
+    before = results.read_bytes()
+    second = run("lesson_report.py", "--seeds", "0-1", *flags, folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert results.read_bytes().startswith(before)
+    assert results.read_bytes().count(b"\n") == 4
+    text = (tmp_path / "report" / "lesson_report.html").read_text(encoding="utf-8")
+    assert "1 of the 1 measured calls" in text
+
+
+def test_the_reports_flags(tmp_path):
+    assert "--only-report" in run("lesson_report.py", "--help", folder=tmp_path).stdout
+    for flags in (["--runs", "19"], ["--seeds", "x"], ["--workers", "0"]):
+        done = run("lesson_report.py", *flags, folder=tmp_path)
+        assert done.returncode == 2
+        assert "usage" in done.stderr
+
+
+@needs_mnist
+def test_the_runs_on_dask_give_the_same_bits(tmp_path):
+    pytest.importorskip("distributed", reason="dask is not installed: pip install distributed")
+    here = run("lesson_report.py", "--runs", "2", "--seeds", "0", "--quiet", folder=tmp_path)
+    there = run("lesson_on_dask.py", "--output", "dask", folder=tmp_path)
+    assert (here.returncode, there.returncode) == (0, 0), there.stderr
+    results = [
+        read_results(tmp_path / name / "results.jsonl") for name in ("lesson_report", "dask")
+    ]
+    assert len(results[0]) == 2
+    for each in results[0]:
+        assert results[0][each].result.digest == results[1][each].result.digest
 
 
 def test_the_three_readings_train_to_the_same_losses(tmp_path):

@@ -1,4 +1,4 @@
-"""The mathematics, fast: stateless forward/backward pairs over arrays, with `out=` as NumPy has it.
+"""The same operations as in `npbn.reference`, made fast; `out=` as in NumPy.
 
 A public function checks its arguments, then calls its private core; layers call the cores. Caches
 may be used as often as one likes; what is returned belongs to the caller and is never written

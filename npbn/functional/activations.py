@@ -7,6 +7,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.functional._denormals import multiply
 
 
 class LeakyReLUCache(NamedTuple):
@@ -69,7 +70,7 @@ def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array
 
 
 def sigmoid_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
-    """dx = dy * y * (1 - y).
+    """dx = dy * y * (1 - y), or 0 where that is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
@@ -86,7 +87,7 @@ def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
 
 
 def tanh_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
-    """dx = dy * (1 - y^2).
+    """dx = dy * (1 - y^2), or 0 where that is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
@@ -125,8 +126,8 @@ def _relu_backward(dy: Array, y: Array, dx: Array) -> Array:
 
 
 def _leaky_relu_forward(x: Array, slope: float, y: Array) -> LeakyReLUCache:
-    np.multiply(x, slope, out=y)
-    np.maximum(x, y, out=y)
+    # Not slope * x for a slope of 0, which would make NaN of infinity.
+    np.maximum(x, np.multiply(x, slope, out=y) if slope else 0, out=y)
     return LeakyReLUCache(y, slope)
 
 
@@ -148,7 +149,7 @@ def _sigmoid_forward(x: Array, y: Array) -> Array:
 def _sigmoid_backward(dy: Array, y: Array, dx: Array) -> Array:
     np.subtract(1, y, out=dx)
     np.multiply(dx, y, out=dx)
-    return np.multiply(dx, dy, out=dx)
+    return multiply(dx, dy, out=dx)
 
 
 def _tanh_forward(x: Array, y: Array) -> Array:
@@ -158,4 +159,4 @@ def _tanh_forward(x: Array, y: Array) -> Array:
 def _tanh_backward(dy: Array, y: Array, dx: Array) -> Array:
     np.multiply(y, y, out=dx)
     np.subtract(1, dx, out=dx)
-    return np.multiply(dx, dy, out=dx)
+    return multiply(dx, dy, out=dx)

@@ -6,19 +6,21 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.functional._denormals import flush
 
 
 def softmax(logits: Array) -> Array:
     """probabilities = exp(logits) / sum(exp(logits)), over the last axis.
 
     logits (..., classes), float32 or float64. Returns an array shaped like logits. The largest
-    logit of a row is subtracted first; the result is the same and no exponential overflows.
-    TypeError or ValueError for logits of another type or shape.
+    logit of a row is subtracted first; the result is the same and no exponential overflows. A
+    probability below the smallest normal number is 0. TypeError or ValueError for logits of another
+    type or shape.
     """
     checks.batch("logits", logits)
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     exponentials /= exponentials.sum(-1, keepdims=True)
-    return exponentials
+    return flush(exponentials)
 
 
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
@@ -71,5 +73,6 @@ def _softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
     loss = float(np.add.reduce(np.log(sums[:, 0]) - shifted[at_label])) / rows
     sums *= rows
     dlogits /= sums
+    flush(dlogits)
     dlogits[at_label] -= 1 / rows
     return loss, dlogits

@@ -1,19 +1,17 @@
 """The lesson's functions, less the session."""
 
-from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from npbn import _checks as checks
 from npbn import plotting
 from npbn._checks import Array
 from npbn.datasets import Dataset
+from npbn.experiments import normal_weights
 from npbn.layers import ReLU
 from npbn.lesson.neural_net import Activation, NeuralNet, fresh_seed
+from npbn.lesson.runs import BAD_STD, GOOD_STD
 
 SIZES = (784, 100, 100, 100, 10)
-GOOD_STD, BAD_STD = 0.05, 5.0
 
 
 def initial_weights(use_bad_weights: bool, seed: int | None = None) -> list[Array]:
@@ -23,10 +21,8 @@ def initial_weights(use_bad_weights: bool, seed: int | None = None) -> list[Arra
     Normal numbers around 0, of standard deviation 5 if use_bad_weights, else 0.05. seed: None:
     fresh.
     """
-    rng = checks.generator(seed)
     std = BAD_STD if checks.flag("use_bad_weights", use_bad_weights) else GOOD_STD
-    shapes = pairwise(SIZES)
-    return [rng.normal(scale=std, size=shape).astype(np.float32) for shape in shapes]
+    return normal_weights(SIZES, std, seed)
 
 
 def train_and_test(
@@ -47,7 +43,9 @@ def train_and_test(
     `NeuralNet` and `NeuralNet.train`. Returns the two networks, without and with. Ctrl-C ends the
     running training, and nothing follows it.
     """
-    seed = fresh_seed() if seed is None else seed
+    checks.integer("training_batches", training_batches, minimum=0)
+    checks.integer("batches_per_sample", batches_per_sample, minimum=1)
+    seed = fresh_seed() if seed is None else checks.integer("seed", seed, minimum=0)
     weights = initial_weights(use_bad_weights, seed)
     networks = (
         NeuralNet(weights, activation_fn, False),
@@ -84,7 +82,10 @@ def plot_training_accuracies(*args: NeuralNet, **kwargs: Any) -> None:
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
-    curves = {each.name: each.training_accuracies for each in args}
+    curves: dict[str, list[float]] = {}
+    for each in args:
+        same = sum(other.name == each.name for other in args[: len(curves)])
+        curves[f"{each.name} ({same + 1})" if same else each.name] = each.training_accuracies
     plotting.training_accuracies(curves, kwargs["batches_per_sample"], ax=ax)
     plt.show()
 

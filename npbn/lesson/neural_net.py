@@ -1,11 +1,15 @@
 """The lesson's network class, less the session."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from npbn import _checks as checks
 from npbn import datasets
 from npbn._checks import Array, Statistics
 from npbn.datasets import Dataset
@@ -37,7 +41,7 @@ class NeuralNet:
     def __init__(
         self, initial_weights: Sequence[Array], activation_fn: Activation, use_batch_norm: bool
     ) -> None:
-        self.use_batch_norm = use_batch_norm
+        self.use_batch_norm = checks.flag("use_batch_norm", use_batch_norm)
         self.name = "With Batch Norm" if use_batch_norm else "Without Batch Norm"
         self.training_accuracies: list[float] = []
         self.history: History | None = None
@@ -45,6 +49,14 @@ class NeuralNet:
 
     def build_network(self, initial_weights: Sequence[Array], activation_fn: Activation) -> None:
         """Set `self.network`: hidden layers with activation_fn, and an output layer without."""
+        initial_weights = [
+            checks.float_array(f"initial_weights[{place}]", weights)
+            for place, weights in enumerate(initial_weights)
+        ]
+        if not initial_weights:
+            raise ValueError("initial_weights: expected one array (in, out) or more, got none")
+        if not isinstance(activation_fn, type) or not issubclass(activation_fn, Layer):
+            _check_makes_layers(activation_fn)
         layers: list[Layer] = []
         for weights in initial_weights[:-1]:
             layers += self.fully_connected(weights, activation_fn)
@@ -80,17 +92,24 @@ class NeuralNet:
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Train by plain gradient descent, sampling the validation accuracy, and print the last
-        one.
+        """Train by plain gradient descent, sampling the validation accuracy; print the last one.
 
         After every step that batches_per_sample divides, counted from 0, the validation accuracy
-        goes to `training_accuracies`. save_model_as: the one file that `test` can restore from.
-        data: a Dataset;
-        None: MNIST. seed: orders the batches; None: a fresh one, printed. A loss that is not finite
-        ends the run, and the rest of the samples show what the network then says. Ctrl-C ends the
-        run early; `history.interrupted` tells.
+        goes to `training_accuracies`. A loss that is not finite ends the run, and the rest of the
+        samples show what the network then says. Ctrl-C ends it early; `history.interrupted` tells.
+
+        save_model_as: the one file that `test` can restore from.
+        data: a Dataset; None: MNIST.
+        seed: orders the batches; None: a fresh one, printed.
         """
-        data = default_data() if data is None else data
+        checks.number("learning_rate", learning_rate, minimum=0)
+        checks.integer("training_batches", training_batches, minimum=0)
+        checks.integer("batches_per_sample", batches_per_sample, minimum=1)
+        if seed is not None:
+            checks.integer("seed", seed, minimum=0)
+        if save_model_as is not None and not (folder := Path(save_model_as).parent).is_dir():
+            raise FileNotFoundError(f"save_model_as: there is no folder {folder}: make it first")
+        data = default_data() if data is None else _checked_data(data)
         self.history = fit(
             self.network,
             data.train,
@@ -106,7 +125,7 @@ class NeuralNet:
         self.training_accuracies += self.history.validation_accuracies
         accuracy = self.history.final_validation_accuracy
         if self.history.interrupted:
-            print(f"{self.name}: interrupted after {len(self.history.losses)} batches")
+            print(f"{self.name}: interrupted after step {len(self.history.losses)}")
         else:
             print(f"{self.name}: After training, final accuracy on validation set = {accuracy}")
         if save_model_as is not None:
@@ -123,10 +142,11 @@ class NeuralNet:
         """Print the accuracy on the test set, and if asked that of 200 predictions, one at a time.
 
         test_training_accuracy: True normalizes with the statistics of what is predicted, the whole
-        test set or one single image; False, as it should be, with those of the population.
-        restore_from: a file that `train` saved. data: a Dataset; None: MNIST.
+            test set or one single image; False, as it should be, with those of the population.
+        restore_from: a file that `train` saved.
+        data: a Dataset; None: MNIST.
         """
-        data = default_data() if data is None else data
+        data = default_data() if data is None else _checked_data(data)
         if restore_from is not None:
             self.network.load(restore_from)
         images, labels = data.test
@@ -138,6 +158,29 @@ class NeuralNet:
             correct = int(np.count_nonzero(predictions == labels[: len(predictions)]))
             print("200 Predictions:", predictions)
             print("Accuracy on 200 samples:", correct / len(predictions))
+
+    def __repr__(self) -> str:
+        return f"NeuralNet({self.name}, {self.network!r})"
+
+
+def _check_makes_layers(activation_fn: Any) -> None:
+    made = None
+    if callable(activation_fn):
+        with suppress(TypeError):
+            made = activation_fn()
+    if not isinstance(made, Layer):
+        raise TypeError(
+            "activation_fn: expected a layer class such as ReLU, or a call without arguments that "
+            f"makes a layer, got {activation_fn!r}"
+        )
+
+
+def _checked_data(data: Dataset) -> Dataset:
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            f"data: expected what npbn.datasets.load_mnist() returns, got a {type(data).__name__}"
+        )
+    return data
 
 
 def single_predictions(network: Sequential, images: Array, statistics: Statistics) -> list[int]:

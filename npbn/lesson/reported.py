@@ -31,21 +31,7 @@ def _file() -> dict[str, Any]:
 
 def reported_runs() -> tuple[Reported, ...]:
     """The lesson's 18 runs, in its order. Some calls were made twice, with other random numbers."""
-    return tuple(
-        Reported(
-            run["run"],
-            run["initial_weights"],
-            float(run["learning_rate"]),
-            run["activation"],
-            run["training_batches"],
-            run["batches_per_sample"],
-            run["without_batch_norm"]["validation_accuracy"],
-            run["without_batch_norm"]["test_accuracy"],
-            run["with_batch_norm"]["validation_accuracy"],
-            run["with_batch_norm"]["test_accuracy"],
-        )
-        for run in _file()["runs"]
-    )
+    return tuple(Reported(**run) for run in _file()["runs"])
 
 
 def reported_demonstration(statistics: str) -> tuple[float, float]:
@@ -53,5 +39,5 @@ def reported_demonstration(statistics: str) -> tuple[float, float]:
 
     statistics: "batch" or "population", what inference used.
     """
-    figures = _file()["population_statistics_demo"][f"with_{statistics}_statistics_at_inference"]
-    return figures["test_accuracy"], figures["accuracy_of_200_single_predictions"]
+    figures = _file()["demonstration"][statistics]
+    return figures["test_accuracy"], figures["single_accuracy"]

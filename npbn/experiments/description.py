@@ -1,0 +1,125 @@
+"""What a training run is: a small frozen description, and the network that it starts from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn._checks import Array
+from npbn.layers import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.network import Sequential
+
+ACTIVATIONS: Mapping[str, type[Layer]] = MappingProxyType(
+    {"relu": ReLU, "leaky_relu": LeakyReLU, "sigmoid": Sigmoid, "tanh": Tanh}
+)
+DATA = ("mnist", "fashion", "digits")
+
+IMAGE_SIZE = 784
+CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All that a training run depends on, less the machine: the same Run gives the same bits there.
+
+    A network of fully connected layers, `hidden` their widths, is trained on images of 784 pixels
+    in 10 classes by plain gradient descent on the softmax cross entropy.
+
+    batch_norm: whether each hidden layer is normalized, between its product and its activation.
+    learning_rate: of the gradient descent. activation: "relu", "leaky_relu", "sigmoid" or "tanh".
+    weight_std: the initial weights' standard deviation; None: sqrt(2 / inputs) (He et al. 2015).
+    batches, batch_size: how many steps, of how many images. batches_per_sample: the validation
+        accuracy is sampled after each step, counted from 0, that it divides.
+    seed: for weights and batches; runs that differ in batch_norm alone share both.
+    data: "mnist", "fashion" or "digits" (the 5,000 that npbn carries). training_images: train on
+        the first so many only; None: on all.
+    ValueError or TypeError for values out of range.
+    """
+
+    batch_norm: bool
+    learning_rate: float
+    activation: str = "relu"
+    weight_std: float | None = 0.05
+    hidden: tuple[int, ...] = (100, 100, 100)
+    batches: int = 50_000
+    batches_per_sample: int = 500
+    batch_size: int = 60
+    seed: int = 0
+    data: str = "mnist"
+    training_images: int | None = None
+
+    def __post_init__(self) -> None:
+        def set_checked(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        checks.flag("batch_norm", self.batch_norm)
+        checks.choice("activation", self.activation, tuple(ACTIVATIONS))
+        checks.choice("data", self.data, DATA)
+        set_checked("learning_rate", checks.number("learning_rate", self.learning_rate, minimum=0))
+        if self.weight_std is not None:
+            set_checked("weight_std", checks.number("weight_std", self.weight_std, minimum=0))
+        widths = tuple(checks.integer("hidden", each, minimum=1) for each in self.hidden)
+        set_checked("hidden", widths)
+        for name, minimum in (
+            ("batches", 1),
+            ("batches_per_sample", 1),
+            ("batch_size", 2 if self.batch_norm else 1),
+            ("seed", 0),
+        ):
+            set_checked(name, checks.integer(name, getattr(self, name), minimum=minimum))
+        if self.training_images is not None:
+            checks.integer("training_images", self.training_images, minimum=self.batch_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The description as JSON has it; `from_dict` takes it back."""
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "Run":
+        """The Run that `as_dict` described; TypeError for a name that is none of its fields."""
+        known = {each.name for each in fields(cls)}
+        if unknown := set(description) - known:
+            raise TypeError(f"a Run has no {sorted(unknown)}")
+        return cls(**{**description, "hidden": tuple(description.get("hidden", (100, 100, 100)))})
+
+    def __str__(self) -> str:
+        """All that is not the default, in a line."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = {
+            each.name: own[each.name]
+            for each in fields(self)
+            if each.name in ("batch_norm", "learning_rate", "activation", "weight_std", "seed")
+            or own[each.name] != each.default
+        }
+        return json.dumps(shown)
+
+
+def normal_weights(
+    sizes: Sequence[int], std: float | None, rng: np.random.Generator | int | None
+) -> list[Array]:
+    """Weights (in, out) between layers of the given sizes, float32, normal around 0.
+
+    std: their standard deviation; None: sqrt(2 / in) for each layer (He et al. 2015).
+    """
+    rng = checks.generator(rng)
+    return [
+        rng.normal(scale=np.sqrt(2 / n) if std is None else std, size=(n, m)).astype(np.float32)
+        for n, m in pairwise(sizes)
+    ]
+
+
+def build(run: Run) -> Sequential:
+    """The network that the run starts from."""
+    weights = normal_weights((IMAGE_SIZE, *run.hidden, CLASSES), run.weight_std, run.seed)
+    layers: list[Layer] = []
+    for weight in weights[:-1]:
+        layers.append(Dense(*weight.shape, use_bias=not run.batch_norm, weight=weight))
+        if run.batch_norm:
+            layers.append(BatchNorm(weight.shape[1]))
+        layers.append(ACTIVATIONS[run.activation]())
+    return Sequential([*layers, Dense(*weights[-1].shape, weight=weights[-1])])

@@ -1,0 +1,118 @@
+"""The results file: JSON lines, written as runs finish."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from npbn.experiments.description import Run
+from npbn.experiments.measure import Result
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the results file.
+
+    run: what was described. result: what it came to; None for a run whose worker died.
+    deaths: in the last record of such a run, how often its worker has died. machine: where it ran.
+    """
+
+    run: Run
+    result: Result | None
+    deaths: int
+    machine: dict[str, str]
+
+    def as_json(self) -> str:
+        """The record as its line, without the line's end."""
+        result = None if self.result is None else self.result.as_dict()
+        fields = {"run": self.run.as_dict(), "result": result, "deaths": self.deaths}
+        return json.dumps(fields | {"machine": self.machine}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> "Record":
+        """The record of a line; ValueError, KeyError or TypeError if it is none."""
+        fields = json.loads(line)
+        result = None if fields["result"] is None else Result.from_dict(fields["result"])
+        return cls(Run.from_dict(fields["run"]), result, fields["deaths"], fields["machine"])
+
+
+@cache
+def machine() -> dict[str, str]:
+    """What the bits of a result depend on beside its run: versions, BLAS, CPU."""
+    from threadpoolctl import threadpool_info
+
+    blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    names = ("internal_api", "version", "architecture")
+    return {
+        "npbn": sys.modules["npbn"].__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": "; ".join(" ".join(str(each.get(name, "")) for name in names) for each in blas[:1]),
+        "cpu": _cpu(),
+        "simd": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[Run, Record]:
+    """The last record of each run in a results file; empty if there is no file.
+
+    A last line without its end, as a process leaves that was killed while it wrote, does not count.
+    ValueError, naming file and line, for any other line that is no record.
+    """
+    return {record.run: record for record in _records(Path(path))}
+
+
+def _records(path: Path) -> Iterator[Record]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Record.from_json(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: no result of a run ({type(error).__name__}: {error}): "
+                    "remove the line, or pass another file"
+                ) from None
+
+
+class ResultsFile:
+    """A results file to append to."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.records = read_results(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            # A torn last line goes; what follows must begin on a line of its own.
+            file.seek(0)
+            end = 0
+            for line in file:
+                end += len(line) if line.endswith(b"\n") else 0
+            file.truncate(end)
+
+    def append(self, record: Record) -> None:
+        """Add a record; it is on the disk when this returns."""
+        with self.path.open("ab") as file:
+            file.write(record.as_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.records[record.run] = record
