@@ -61,7 +61,8 @@ def parse_arguments(arguments=None):
     for name, minimum in (("batches", 1), ("batch_size", 2), ("seed", 0), ("learning_rate", 0)):
         if not minimum <= getattr(options, name) < float("inf"):
             flag = name.replace("_", "-")
-            parser.error(f"--{flag}: expected at least {minimum}, got {getattr(options, name)}")
+            value = getattr(options, name)
+            parser.error(f"--{flag}: expected a finite number of at least {minimum}, got {value}")
     return options
 
 
@@ -76,6 +77,24 @@ def load_data(options):
         reason = str(error).splitlines()[0]
         print(f"No MNIST, going on with the 5,000 digits that npbn carries ({reason})")
         return datasets.load_mnist_5k(), "5,000 MNIST digits"
+
+
+def load_or_exit(options):
+    """The data, or one line on why there are none."""
+    if options.data_dir is not None and not Path(options.data_dir).is_dir():
+        sys.exit(f"--data-dir: there is no folder {options.data_dir}")
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "mnist_bn.png").open("ab").close()
+    except OSError as error:
+        sys.exit(f"--output: nothing can be saved there: {error}")
+    try:
+        data, name = load_data(options)
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(str(error))
+    if options.batch_size > len(data.train[1]):
+        sys.exit(f"--batch-size: {name} has {len(data.train[1]):,} training images")
+    return data, name
 
 
 def single_accuracy(network, images, labels, statistics):
@@ -116,8 +135,7 @@ def print_demonstration(network, data, with_figures):
 
 def main(arguments=None):
     options = parse_arguments(arguments)
-    data, name = load_data(options)
-    options.output.mkdir(parents=True, exist_ok=True)
+    data, name = load_or_exit(options)
     sample_every = max(1, min(500, options.batches // 40))
     weights = lesson.initial_weights(options.weights == "bad", options.seed)
     print(
@@ -141,7 +159,7 @@ def main(arguments=None):
             on_divergence="record",
         )
         if net.history.interrupted:
-            print(f"{net.name}: interrupted after {len(net.history.losses):,} batches")
+            print(f"{net.name}: interrupted after step {len(net.history.losses):,}")
             return 130
         networks.append(net)
 
@@ -166,4 +184,7 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

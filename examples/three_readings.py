@@ -1,11 +1,11 @@
 """Batch normalization three times, each time with less hidden, as in the lesson.
 
-1. The layer: BatchNorm does it all.
+1. The layer: npbn's BatchNorm does it all. NeuralNet uses it as it comes.
 2. The function: npbn.functional normalizes, and the running averages are kept by hand.
 3. The bare equations: nothing but NumPy.
 
-Each is a NeuralNet with its own fully_connected. They train to the same losses: the three readings
-are one operation.
+The second and the third are a NeuralNet with a fully_connected of its own. All three train to the
+same losses: they are one operation.
 """
 
 import numpy as np
@@ -18,30 +18,40 @@ MOMENTUM = 0.99
 
 
 class WithLayer(NeuralNet):
-    """1. As it comes: fully_connected uses BatchNorm."""
+    """1. A hidden layer is a product without a bias, BatchNorm, and an activation."""
 
 
 class FunctionalBatchNorm(Layer):
-    """2. The function does the mathematics; this layer keeps the books."""
+    """2. Functions do the mathematics; this layer keeps the books."""
 
-    def __init__(self, features):
+    def __init__(self, features, dtype):
+        ones, zeros = np.ones(features, dtype), np.zeros(features, dtype)
         super().__init__(
-            parameters={"gamma": np.ones(features), "beta": np.zeros(features)},
-            state={"mean": np.zeros(features), "variance": np.ones(features)},
+            parameters={"gamma": ones, "beta": zeros},
+            state={"population_mean": zeros, "population_variance": ones},
         )
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, statistics=None):
         gamma, beta = self.parameters["gamma"], self.parameters["beta"]
-        mean, variance = self.state["mean"], self.state["variance"]
-        if not training:
+        mean, variance = self.state["population_mean"], self.state["population_variance"]
+        if statistics == "population" or (statistics is None and not training):
+            # What backward needs where the statistics are constants.
+            self._cache = x, gamma.copy(), mean.copy(), variance.copy()
             return functional.batch_norm_inference(x, gamma, beta, mean, variance, epsilon=EPSILON)
         y, self._cache = functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
-        mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * self._cache.mean
-        variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * self._cache.variance
+        if training:
+            mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * self._cache.mean
+            variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * self._cache.variance
         return y
 
     def backward(self, dy):
-        dx, dgamma, dbeta = functional.batch_norm_backward(dy, self._take_cache())
+        cache = self._take_cache()
+        if hasattr(cache, "inverse_std"):
+            dx, dgamma, dbeta = functional.batch_norm_backward(dy, cache)
+        else:
+            dx, dgamma, dbeta = functional.batch_norm_inference_backward(
+                dy, *cache, epsilon=EPSILON
+            )
         self.gradients["gamma"][...] = dgamma
         self.gradients["beta"][...] = dbeta
         return dx
@@ -50,48 +60,54 @@ class FunctionalBatchNorm(Layer):
 class BareBatchNorm(FunctionalBatchNorm):
     """3. The same books, and the equations written out."""
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, statistics=None):
         gamma, beta = self.parameters["gamma"], self.parameters["beta"]
-        mean, variance = self.state["mean"], self.state["variance"]
-        if training:
+        mean, variance = self.state["population_mean"], self.state["population_variance"]
+        of_the_batch = statistics == "batch" or (statistics is None and training)
+        if of_the_batch:
             batch_mean = x.mean(0)
             batch_variance = ((x - batch_mean) ** 2).mean(0)
-            mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * batch_mean
-            variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * batch_variance
+            if training:
+                mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * batch_mean
+                variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * batch_variance
             mean, variance = batch_mean, batch_variance
         std = np.sqrt(variance + EPSILON)
         x_hat = (x - mean) / std
-        self._cache = x_hat, std
+        self._cache = x_hat, std, of_the_batch
         return gamma * x_hat + beta
 
     def backward(self, dy):
-        x_hat, std = self._take_cache()
+        x_hat, std, of_the_batch = self._take_cache()
         dgamma = (dy * x_hat).sum(0)
         dbeta = dy.sum(0)
         self.gradients["gamma"][...] = dgamma
         self.gradients["beta"][...] = dbeta
-        # The mean and the variance depend on x too: hence the last two terms.
-        return self.parameters["gamma"] / std * (dy - dbeta / len(dy) - x_hat * dgamma / len(dy))
+        if of_the_batch:
+            # The batch's mean and variance depend on x too.
+            dy = dy - dbeta / len(dy) - x_hat * dgamma / len(dy)
+        return self.parameters["gamma"] / std * dy
 
 
 class WithFunction(NeuralNet):
     """A hidden layer with the second reading."""
 
+    batch_norm = FunctionalBatchNorm
+
     def fully_connected(self, initial_weights, activation_fn=None):
-        if not activation_fn:
-            return super().fully_connected(initial_weights)
-        dense = Dense(*initial_weights.shape, use_bias=False, weight=initial_weights)
-        return [dense, FunctionalBatchNorm(initial_weights.shape[1]), activation_fn()]
+        if not (self.use_batch_norm and activation_fn):
+            return super().fully_connected(initial_weights, activation_fn)
+        in_features, out_features = initial_weights.shape
+        return [
+            Dense(in_features, out_features, use_bias=False, weight=initial_weights),
+            self.batch_norm(out_features, initial_weights.dtype),
+            activation_fn(),
+        ]
 
 
-class WithEquations(NeuralNet):
+class WithEquations(WithFunction):
     """A hidden layer with the third reading."""
 
-    def fully_connected(self, initial_weights, activation_fn=None):
-        if not activation_fn:
-            return super().fully_connected(initial_weights)
-        dense = Dense(*initial_weights.shape, use_bias=False, weight=initial_weights)
-        return [dense, BareBatchNorm(initial_weights.shape[1]), activation_fn()]
+    batch_norm = BareBatchNorm
 
 
 def main():
@@ -112,7 +128,6 @@ def main():
     losses = np.array([history.losses for history in histories.values()])
     largest = np.abs(losses - losses[0]).max()
     print(f"largest difference between any two losses of the same step: {largest:.1e}")
-    return float(largest)
 
 
 if __name__ == "__main__":

@@ -101,9 +101,16 @@ def output(
         )
     if not out.flags.writeable:
         raise ValueError("out: expected a writable array, got a read-only one: pass a copy")
-    if any(other is not None and np.may_share_memory(out, other) for other in kept):
+    if any(other is not None and _overlap(out, other) for other in kept):
         raise ValueError("out: overlaps an array that is still needed: pass another one")
     return out
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
 
 
 def number(

@@ -13,9 +13,12 @@ from npbn import _checks as checks
 from npbn import checkpoint, functional
 from npbn._checks import Array, Statistics
 from npbn.layers import Layer
-from npbn.layers.chain import Chain, Memory
+from npbn.layers.chain import Chain
+from npbn.layers.foreign import Memory, adapted, kept_as_they_are
 from npbn.layers.population import folded_layers, recompute_population
-from npbn.layers.summary import size, table
+from npbn.layers.summary import common_dtype, size, table
+
+_DERIVED = ("_parameter_vector", "_gradient_vector", "_slices", "_chain", "_pending")
 
 # Inference goes by blocks of rows whose activations stay in a CPU's cache.
 ROWS = 500
@@ -52,7 +55,7 @@ class Sequential(Layer):
 
     def _assemble(self) -> None:
         """Gather the layers' arrays into two vectors of this network."""
-        dtype = _common_dtype(self._layers) or np.dtype(np.float32)
+        dtype = common_dtype(self._layers) or np.dtype(np.float32)
         for layer in self._layers:
             layer._network = weakref.ref(self)
         total = sum(size(layer) for layer in self._layers)
@@ -117,7 +120,7 @@ class Sequential(Layer):
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """The type of all parameters; None where there are none: then either float type will do."""
-        return _common_dtype(self._layers)
+        return common_dtype(self._layers)
 
     @property
     def generators(self) -> Mapping[str, np.random.Generator]:
@@ -161,8 +164,9 @@ class Sequential(Layer):
         if self._pending is None:
             raise RuntimeError("Sequential: no forward pass is pending: call forward again first")
         checks.upstream(dy, self._pending)
-        if checks.flag("input_gradient", input_gradient) and out is not None:
-            checks.output(out, self._chain.input_shape, dy.dtype, (dy, self._parameter_vector))
+        if not checks.flag("input_gradient", input_gradient) and out is not None:
+            raise ValueError("out: nothing to write: pass input_gradient=True as well")
+        self._chain.check_input_gradient(dy, out)
         self._pending = None
         return self._chain.backward(dy, input_gradient, out)
 
@@ -192,32 +196,38 @@ class Sequential(Layer):
         """
         checks.batch("images", images)
         labels = checks.labels(labels, len(images))
-        correct = self.predict(images, statistics=statistics) == labels
-        return int(np.count_nonzero(correct)) / len(labels)
+        predictions = self.predict(images, statistics=statistics)
+        if predictions.shape != labels.shape:
+            raise ValueError(
+                f"accuracy: expected outputs (N, classes), got predictions {predictions.shape}"
+            )
+        return int(np.count_nonzero(predictions == labels)) / len(labels)
 
     def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""
-        statistics = checks.mode(False, statistics)
-        self._chain.check(x, False, statistics)
+        self._chain.check(x, False, checks.mode(False, statistics))
         rows = ROWS if statistics == "population" else len(x)
-        memory = Memory((), len(self._chain.layers))
+        memory = Memory(len(self._chain.layers))
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
-            if block.shape != memory.shape:
-                memory = Memory(block.shape, len(self._chain.layers))
+            if memory.kind != (block.shape, block.dtype):
+                memory = Memory(len(self._chain.layers), block)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                y = self._chain.infer(block, statistics, memory)
+                if type(self).forward is Sequential.forward:
+                    y = self._chain.infer(block, statistics, memory)
+                else:
+                    with kept_as_they_are([self]):
+                        y = adapted(self.forward)(block, training=False, statistics=statistics)
             yield y
 
     def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
 
-            mean = sum(x) / m,  variance = sum((x - mean)^2) / m        over all m values of a
-            feature
+            mean = sum(x) / m,  variance = sum((x - mean)^2) / m
 
-        where x is what reaches the layer in inference, the layers before it being exact already
-        (with unbiased_population, m - 1 in the variance). images (N, ...) are taken batch_size rows
-        at a time. Wu & Johnson 2021 call this PreciseBN. A pending backward pass stays as it was.
+        over all m values of a feature, where x is what reaches the layer in inference, the layers
+        before it being exact already (with unbiased_population, m - 1 in the variance). images
+        (N, ...) are taken batch_size rows at a time. Wu & Johnson 2021 call this PreciseBN.
         TypeError or ValueError for images of another type or shape, or that are not finite.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
@@ -266,7 +276,9 @@ class Sequential(Layer):
         self._assemble()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_layers": self._layers}
+        """The layers, and what a subclass added; the rest is made of them."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in _DERIVED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -285,15 +297,3 @@ def _leaves(layers: Sequence[Layer]) -> Iterator[Layer]:
             yield from _leaves(layer.layers)
         else:
             yield layer
-
-
-def _common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
-    common = None
-    for place, layer in enumerate(layers):
-        if layer.dtype is not None and common is not None and layer.dtype != common:
-            raise TypeError(
-                f"layers[{place}]: {layer!r} holds {layer.dtype}, the layers before it {common}: "
-                f"use one type, say layer.astype(np.{common})"
-            )
-        common = common if layer.dtype is None else layer.dtype
-    return common

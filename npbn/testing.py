@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,16 @@ from npbn import functional
 from npbn._cases import CASES
 from npbn._checks import Array, Statistics
 from npbn.layers import Layer
-from npbn.layers.chain import adapted
+from npbn.layers.foreign import adapted
 
 # Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
 # random, and its derivative along one random direction through all entries beside them.
 ENTRIES = 60
+
+# With a kink among the entries of a direction it is halved, down to so many.
+SMALLEST = 8
+
+Direction = tuple[Array, Array]
 
 __all__ = ["CASES", "GradientReport", "gradient_check"]
 
@@ -118,10 +122,18 @@ class _Probe:
     def forward(self) -> Array:
         for rng, state in self._states:
             rng.bit_generator.state = state
-        return np.array(adapted(self._layer.forward)(self.x, **self._mode))
+        # A view that cannot be written: a layer that works in place would change its caller's x.
+        x = self.x.view()
+        x.flags.writeable = False
+        return np.array(adapted(self._layer.forward)(x, **self._mode))
 
     def backward(self, dy: Array) -> dict[str, Array]:
+        # Gradients are overwritten, not added to, and none is forgotten.
+        for value in self._layer.gradients.values():
+            value[...] = np.nan
         dx = adapted(self._layer.backward)(dy.copy(), input_gradient=True)
+        name = f"{self._layer!r}: backward's result"
+        checks.has_shape(name, checks.float_array(name, dx), self.x.shape)
         return {"dx": np.array(dx)} | {
             f"d({name})": value.copy() for name, value in self._layer.gradients.items()
         }
@@ -137,47 +149,57 @@ def _compare(
     claimed = probe.backward(scalar(probe.forward())[1])
     compared = {}
     for name, array in probe.arrays.items():
-        directions = _directions(array, rng)
-        numeric = np.array([_derivative(probe, array, each, scalar) for each in directions])
-        own = np.array([_along(claimed[name], each) for each in directions])
-        compared[name] = numeric, own
+        found: list[tuple[float, float]] = []
+        pending = _directions(array, rng)
+        kinks = 0
+        while pending:
+            direction = pending.pop()
+            derivative = _derivative(probe, array, direction, scalar)
+            if derivative is not None:
+                found.append((derivative, _along(claimed[name], direction)))
+            elif len(direction[0]) > SMALLEST:
+                # Somewhere among these entries is a kink: look at the two halves.
+                entries, steps = direction
+                half = len(entries) // 2
+                pending += [(entries[:half], steps[:half]), (entries[half:], steps[half:])]
+            else:
+                kinks += len(direction[0])
+        numeric, own = np.array(found).reshape(-1, 2).T
+        compared[name] = numeric, own, kinks
     # An array whose true gradient is 0 (a bias before a batch norm) is measured against the others.
-    finite = [numeric[np.isfinite(numeric)] for numeric, _ in compared.values()]
-    floor = 1e-4 * np.max(np.abs(np.concatenate(finite)), initial=0.0)
-    errors, kinks = {}, {}
-    for name, (numeric, own) in compared.items():
-        kink = np.isposinf(numeric)
-        kinks[prefix + name] = int(kink.sum())
-        scale = max(np.max(np.abs(numeric[~kink]), initial=0.0), floor, np.finfo(float).tiny)
-        difference = np.abs(numeric - own)[~kink]
-        errors[prefix + name] = float(np.max(difference, initial=0.0) / scale)
-        if kink.all():
-            errors[prefix + name] = np.nan
-    return errors, kinks
+    floor = 1e-4 * max(np.max(np.abs(numeric), initial=0.0) for numeric, _, _ in compared.values())
+    errors, kinks_of = {}, {}
+    for name, (numeric, own, kinks) in compared.items():
+        kinks_of[prefix + name] = kinks
+        scale = max(np.max(np.abs(numeric), initial=0.0), floor, np.finfo(float).tiny)
+        difference = np.max(np.abs(numeric - own), initial=0.0)
+        errors[prefix + name] = float(difference / scale) if len(numeric) else np.nan
+    return errors, kinks_of
 
 
-def _directions(array: Array, rng: np.random.Generator) -> list[tuple[Any, Any]]:
+def _directions(array: Array, rng: np.random.Generator) -> list[Direction]:
     """Pairs (entries, steps): single entries, and for a large array one step in all of them."""
     size = array.size
     if size <= ENTRIES:
-        return [(entry, 1.0) for entry in range(size)]
+        return [(np.array([entry]), np.ones(1)) for entry in range(size)]
     drawn = np.sort(rng.choice(size, ENTRIES, replace=False))
-    everywhere = rng.choice([-1.0, 1.0], size) / np.sqrt(size)
-    return [*((int(entry), 1.0) for entry in drawn), (slice(None), everywhere)]
+    everywhere = rng.permutation(size), rng.choice([-1.0, 1.0], size)
+    return [everywhere, *((np.array([entry]), np.ones(1)) for entry in drawn)]
 
 
-def _along(gradient: Array, direction: tuple[Any, Any]) -> float:
+def _along(gradient: Array, direction: Direction) -> float:
     entries, steps = direction
-    return float(np.sum(gradient.reshape(-1)[entries] * steps))
+    return float(gradient.reshape(-1)[entries] @ steps) / np.sqrt(len(steps))
 
 
-def _derivative(probe: _Probe, array: Array, direction: tuple[Any, Any], scalar: Scalar) -> float:
-    """The derivative at 0 along a direction; inf on a kink."""
+def _derivative(probe: _Probe, array: Array, direction: Direction, scalar: Scalar) -> float | None:
+    """The derivative at 0 along a direction; None on a kink."""
     from scipy.differentiate import derivative
 
     entries, steps = direction
+    steps = steps / np.sqrt(len(steps))
     flat = array.reshape(-1)
-    start = flat[entries].copy() if isinstance(entries, slice) else flat[entries]
+    start = flat[entries].copy()
 
     def value(t: Array) -> Array:
         values = np.empty(t.shape)
@@ -187,16 +209,17 @@ def _derivative(probe: _Probe, array: Array, direction: tuple[Any, Any], scalar:
         flat[entries] = start
         return values
 
-    size = max(1.0, float(np.max(np.abs(start))))
+    size = _natural_size(flat)
     if _has_kink(value, size):
-        return np.inf
+        return None
     best, smallest = np.nan, np.inf
-    for step in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
+    step = 1e-2 * max(size, 1.0)
+    while step > 0.9e-6 * size:
         # A step that crosses a kink does not converge; a smaller one may stay on this side of it.
         found = derivative(
             value,
             0.0,
-            initial_step=step * size,
+            initial_step=step,
             order=6,
             maxiter=3,
             tolerances={"atol": 1e-10, "rtol": 1e-9},
@@ -205,7 +228,15 @@ def _derivative(probe: _Probe, array: Array, direction: tuple[Any, Any], scalar:
             return float(found.df)
         if found.error < smallest:
             best, smallest = float(found.df), float(found.error)
+        step /= 10
     return best
+
+
+def _natural_size(flat: Array) -> float:
+    """What counts as a large change of an entry: the spread of the array, or else its size."""
+    spread = float(np.std(flat)) if len(flat) > 1 else 0.0
+    size = float(np.sqrt(np.mean(flat**2)))
+    return min(spread or size, size) or 1.0
 
 
 def _has_kink(value: Callable[[Array], Array], size: float) -> bool:
@@ -214,13 +245,15 @@ def _has_kink(value: Callable[[Array], Array], size: float) -> bool:
     values = value(np.array([-wide, -narrow, 0.0, narrow, wide]))
     jump_narrow = abs(values[1] - 2 * values[2] + values[3]) / narrow
     jump_wide = abs(values[0] - 2 * values[2] + values[4]) / wide
-    return bool(jump_narrow > max(1e-6, 0.5 * jump_wide))
+    slope = abs(values[4] - values[0]) / (2 * wide)
+    rounding = 1e3 * np.finfo(float).eps * np.max(np.abs(values)) / narrow
+    return bool(jump_narrow > max(1e-6 * slope, rounding, 0.5 * jump_wide))
 
 
 def _move_constants(layer: Layer, rng: np.random.Generator) -> None:
     for array in (*layer.parameters.values(), *layer.state.values()):
         if array.size and array.dtype.kind == "f" and (array == array.flat[0]).all():
             if array.flat[0] == 0:
-                array[...] = rng.normal(0, 0.5, array.shape)
+                array[...] = rng.uniform(0.1, 1.0, array.shape)
             else:
                 array *= rng.uniform(0.5, 1.5, array.shape)

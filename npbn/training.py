@@ -3,16 +3,17 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
+from npbn._history import History
 from npbn._interruption import interruptible
 from npbn._progress import progress_bar
 from npbn.datasets.batching import Minibatches, plain_state
@@ -22,27 +23,9 @@ from npbn.optimizers import Optimizer
 
 Data = tuple[Array, Array]
 
+__all__ = ["History", "fit", "training_steps"]
+
 _CURVES = ("losses", "sample_steps", "validation_accuracies")
-
-
-@dataclass
-class History:
-    """What happened in a training run.
-
-    losses: the loss of each step's batch, before its update. sample_steps: the steps, counted from
-    0, after which validation was sampled; validation_accuracies: what was found.
-    final_validation_accuracy: after the last step; None without validation data. seconds: of the
-    training loop, sampling included. diverged_at: the step whose loss was not finite, or None.
-    interrupted: whether Ctrl-C ended the run early.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    sample_steps: list[int] = field(default_factory=list)
-    validation_accuracies: list[float] = field(default_factory=list)
-    final_validation_accuracy: float | None = None
-    seconds: float = 0.0
-    diverged_at: int | None = None
-    interrupted: bool = False
 
 
 def training_steps(
@@ -110,7 +93,10 @@ def fit(
     checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if checks.flag("resume", resume) and checkpoint is None:
         raise ValueError("resume: expected a file to resume from: pass checkpoint=path as well")
-    run = _Run(network, train, optimizer, steps, batch_size, seed)
+    checks.flag("progress", progress)
+    if checkpoint is not None and not (folder := Path(checkpoint).parent).is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
+    run = _Run(network, train, optimizer, steps, batch_size, seed, sample_every)
     _check_finite("train", train[0])
     if validation is not None:
         _check_data("validation", validation, network)
@@ -118,6 +104,8 @@ def fit(
     if resume and checkpoint is not None and Path(checkpoint).exists():
         run.load(checkpoint)
     history = run.history
+    if history.diverged_at is not None and on_divergence == "raise":
+        raise RuntimeError(f"{checkpoint}: this run diverged at step {history.diverged_at}")
     before, started = history.seconds, time.perf_counter()
 
     def sample() -> float:
@@ -129,7 +117,7 @@ def fit(
     with (
         threadpool_limits(1, user_api="blas"),
         interruptible() as interruption,
-        progress_bar(run.steps, enabled=checks.flag("progress", progress), initial=run.step) as bar,
+        progress_bar(run.steps, enabled=progress, initial=run.step) as bar,
     ):
         if history.diverged_at is None:
             for step, loss in run.remaining_steps(on_divergence):
@@ -143,7 +131,6 @@ def fit(
                     history.diverged_at = step
                     break
                 if interruption.requested:
-                    history.interrupted = step + 1 < run.steps
                     break
                 if checkpoint is not None and run.step % checkpoint_every == 0:
                     history.seconds = before + time.perf_counter() - started
@@ -155,6 +142,7 @@ def fit(
                 history.sample_steps += missed
                 history.validation_accuracies += [history.final_validation_accuracy] * len(missed)
         history.seconds = before + time.perf_counter() - started
+        history.interrupted = interruption.requested
     if checkpoint is not None:
         run.save(checkpoint)
     return history
@@ -171,6 +159,7 @@ class _Run:
         steps: int,
         batch_size: int,
         seed: int,
+        sample_every: int = 1,
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network: expected a Sequential, got {network!r}")
@@ -178,7 +167,9 @@ class _Run:
             hint = f": write {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
-        images, labels = _check_data("data", data, network)
+        images, labels = self.data = _check_data("data", data, network)
+        optimizer.check(network)
+        self.settings = {"batch_size": batch_size, "seed": seed, "sample_every": sample_every}
         self.network = network
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, checks.generator(seed))
@@ -255,6 +246,9 @@ class _Run:
             if name.startswith("optimizer.")
         }
         checkpoints.check_arrays(path, arrays, own_arrays)
+        for name, rng in self.network.generators.items():
+            if header["generators"][name]["bit_generator"] != type(rng.bit_generator).__name__:
+                raise ValueError(f"{path}: {name} is another kind of generator than this network's")
         self.batches.restore(header["batches"])
         self.optimizer.load_state(header["iterations"], kept)
         for name, rng in self.network.generators.items():
@@ -274,7 +268,8 @@ class _Run:
         return {
             "layers": self.network._description(),
             "optimizer": repr(self.optimizer),
-            "batch_size": len(self.labels),
+            "data": [crc32(each.tobytes()) for each in self.data],
+            **self.settings,
         }
 
 

@@ -429,7 +429,7 @@ def test_without_beta_or_gamma(center, scale, training, statistics, dtype, asser
         else:
             full.parameters[name][...] = neutral
             assert getattr(part, name) is None
-            with pytest.raises(AttributeError, match=rf"BatchNorm\(5\) has no {name}"):
+            with pytest.raises(AttributeError, match=rf"BatchNorm\(5.*\) has no {name}"):
                 setattr(part, name, inputs[name])
     y = part.forward(inputs["x"], training, statistics)
     np.testing.assert_array_equal(y, full.forward(inputs["x"], training, statistics))

@@ -115,7 +115,7 @@ VALUES = [
 VALUES += [0.1, 1e-323, 1.7976931348623157e308, -0.0, math.inf, math.nan, np.float64(0.1)]
 
 
-@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
 def test_header_values_are_exact(path, value):
     checkpoint.save(path, {}, {"value": value})
     loaded = checkpoint.load(path)[1]["value"]

@@ -361,12 +361,16 @@ class TestReadersLayers:
         with pytest.raises(TypeError, match="defines backward"):
             Layer().backward(batch())
 
-    def test_batch_norm_of_its_own_is_refused_where_it_is_not_finite(self):
+    def test_a_batch_norm_of_its_own_does_not_stop_a_network_that_diverges(self):
         class Mine(BatchNorm):
             pass
 
-        with pytest.raises(ValueError, match=r"BatchNorm\(6\): the batch.* not finite"):
-            Sequential([Mine(6)]).forward(batch() * np.float32(np.inf), training=True)
+        x = batch() * np.float32(np.inf)
+        with pytest.raises(ValueError, match=r"Mine\(6\): the batch.* not finite"):
+            Mine(6).forward(x, training=True)
+        network = Sequential([Mine(6)])
+        assert np.isnan(network.forward(x, training=True)).all()
+        assert (network.state["0.population_variance"] == 1).all()
 
 
 class TestConstruction:
@@ -608,3 +612,136 @@ class TestAgainstPyTorch:
             for mine, other in pairs:
                 if mine is not None:
                     assert np.abs(mine - other.detach().numpy()).max() < 1e-10
+
+
+class TestWhatAReviewFound:
+    """Each of these was wrong once."""
+
+    class Residual(Sequential):
+        def forward(self, x, training=False, statistics=None):
+            return x + super().forward(x, training, statistics)
+
+        def backward(self, dy):
+            return dy + super().backward(dy, input_gradient=True)
+
+    def test_predict_leaves_the_pending_pass_of_a_network_within(self):
+        inner = self.Residual([Dense(5, 5, rng=1), BatchNorm(5), ReLU()])
+        network = Sequential([Dense(6, 5, rng=0), inner, Dense(5, 3, rng=2)])
+        y = network.forward(batch(), training=True)
+        network.backward(y)
+        expected = network.gradient_vector.copy()
+        network.forward(batch(), training=True)
+        network.predict(batch(4, seed=7))
+        network.backward(y)
+        assert np.array_equal(network.gradient_vector, expected)
+
+    def test_inference_is_the_forward_pass_also_where_it_is_overridden(self):
+        class Negated(Sequential):
+            def forward(self, x, training=False, statistics=None):
+                return super().forward(-x, training, statistics)
+
+        network = Negated([Dense(6, 5, rng=0), ReLU(), Dense(5, 3, rng=1)])
+        x = batch(600)
+        assert np.array_equal(network.predict(x), network.forward(x).argmax(1))
+
+    def test_a_batch_norm_that_cannot_be_reached_is_not_forgotten(self):
+        network = Sequential([self.Residual([Dense(6, 6, rng=0), BatchNorm(6)])])
+        with pytest.raises(ValueError, match=r"layer 0.*has a BatchNorm inside"):
+            network.recompute_population(batch())
+
+    def test_a_pass_of_its_own_within_ends_the_networks(self):
+        inner = Sequential([Dense(5, 4, rng=1), ReLU()])
+        network = Sequential([Dense(6, 5, rng=0), inner, Dense(4, 3, rng=2)])
+        y = network.forward(batch(), training=True)
+        inner.forward(np.ones((2, 5), np.float32))
+        with pytest.raises(RuntimeError, match=r"layer 1.*another pass of its own"):
+            network.backward(y)
+
+    def test_a_variance_out_of_range_is_no_silent_beta(self):
+        network = Sequential([Dense(6, 5, use_bias=False, rng=0), BatchNorm(5), Dense(5, 3)])
+        y = network.forward(batch() * np.float32(1e25), training=True)
+        assert not np.isfinite(y).any()
+        assert (network.state["1.population_variance"] == 1).all()
+
+    def test_without_parameters_each_type_keeps_its_own(self):
+        network = Sequential([Tanh(), Sigmoid()])
+        network.forward(batch())
+        x = batch(dtype=np.float64)
+        y = network.forward(x)
+        assert y.dtype == np.float64
+        assert np.array_equal(y, Sequential([Tanh(), Sigmoid()]).forward(x))
+        network.backward(y, input_gradient=True)
+
+    def test_an_accuracy_needs_one_prediction_an_image(self):
+        network = Sequential([Dense(4, 3, rng=0)])
+        with pytest.raises(ValueError, match=r"expected outputs \(N, classes\)"):
+            network.accuracy(np.ones((50, 50, 4), np.float32), labels(50))
+
+    def test_out_may_not_be_what_is_still_needed(self):
+        network = Sequential([Sigmoid(), Sigmoid()])
+        x = batch()
+        y = network.forward(x)
+        for out in (y, x):
+            with pytest.raises(ValueError, match="out: overlaps"):
+                network.backward(np.ones_like(y), input_gradient=True, out=out)
+        with pytest.raises(ValueError, match="out: nothing to write"):
+            network.backward(np.ones_like(y), out=np.empty_like(y))
+        big = np.zeros((8, 12), np.float32)
+        big[:, :6] = x
+        assert np.array_equal(network.forward(big[:, :6], out=big[:, 6:]), y)
+
+    def test_settings_of_a_layer_are_part_of_a_file(self, tmp_path):
+        Sequential([BatchNorm(6, epsilon=10.0)]).save(tmp_path / "n")
+        with pytest.raises(ValueError, match=r"holds another network: .*epsilon=10.0"):
+            Sequential([BatchNorm(6)]).load(tmp_path / "n")
+
+    def test_a_failed_recomputation_changes_nothing(self):
+        network = small()
+        network.layers[3].weight[0, 0] = np.inf
+        before = {name: value.copy() for name, value in network.state.items()}
+        with pytest.raises(ValueError, match="not finite on the way to layer 4"):
+            network.recompute_population(batch(40))
+        for name, value in before.items():
+            assert np.array_equal(network.state[name], value)
+
+    def test_a_subclass_keeps_what_it_added(self):
+        class Scaled(Sequential):
+            def __init__(self, layers, factor):
+                super().__init__(layers)
+                self.factor = factor
+
+            def forward(self, x, training=False):
+                return super().forward(x * np.asarray(self.factor, x.dtype), training)
+
+        network = Scaled([Dense(6, 3, rng=0)], 3)
+        other = copy.deepcopy(network).astype(np.float64)
+        assert other.factor == 3
+        assert np.array_equal(copy.copy(network).predict(batch()), network.predict(batch()))
+
+    def test_what_a_readers_backward_returns_is_checked(self):
+        class Wrong(Identity):
+            def backward(self, dy):
+                return self.result(dy)
+
+        wrong = Wrong()
+        network = Sequential([Dense(6, 5, rng=0), wrong, Dense(5, 3, rng=1)])
+        for wrong.result, error in (
+            (lambda dy: None, TypeError),
+            (lambda dy: dy.astype(np.float64), TypeError),
+            (lambda dy: dy[:1], ValueError),
+        ):
+            y = network.forward(batch(), training=True)
+            with pytest.raises(error, match=r"layer 1, Wrong.*backward's result"):
+                network.backward(y)
+
+    def test_after_a_refused_batch_no_stale_pass_is_left(self):
+        network = small()
+        network.forward(batch(), training=True)
+        with pytest.raises(ValueError, match="x: expected finite"):
+            network.forward(batch() * np.float32(np.nan), training=True)
+        with pytest.raises(RuntimeError, match="forward"):
+            network.layers[1].backward(np.ones((8, 5), np.float32))
+
+    def test_a_name_cannot_be_a_parameter_and_a_state(self):
+        with pytest.raises(ValueError, match="different names"):
+            Layer(parameters={"a": np.ones(2)}, state={"a": np.ones(2)})

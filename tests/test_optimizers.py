@@ -514,6 +514,13 @@ def test_a_bad_value_of_a_schedule_changes_nothing(case, value, error):
     assert optimizer.iterations == 3
 
 
+def test_the_learning_rate_is_read_and_not_set():
+    optimizer = SGD(1)
+    assert optimizer.learning_rate == 1.0
+    with pytest.raises(AttributeError):
+        optimizer.learning_rate = 2
+
+
 def test_rates_must_be_as_many_as_the_parameters():
     parameters = start()
     with pytest.raises(ValueError, match=r"learning_rate: expected shape \(50,\), got \(49,\)"):

@@ -284,8 +284,10 @@ class TestInterruption:
             fit(build(), digits(), optimizer=interrupt_after(3, presses=2), steps=10)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    def test_in_the_last_step_nothing_was_cut_short(self):
-        assert not fit(build(), digits(), optimizer=interrupt_after(5), steps=5).interrupted
+    def test_in_the_last_step_too_the_caller_is_told(self):
+        history = fit(build(), digits(), optimizer=interrupt_after(5), steps=5)
+        assert history.interrupted
+        assert len(history.losses) == 5
 
     def test_a_handler_of_the_callers_is_left_alone(self):
         calls = []
@@ -428,3 +430,84 @@ class TestCheckpoints:
                 checkpoint=tmp_path / "network",
                 resume=True,
             )
+
+
+class TestWhatAReviewFound:
+    """Each of these was wrong once."""
+
+    def test_ctrl_c_in_the_final_sampling_is_told(self, monkeypatch):
+        network = build()
+        accuracy = network.accuracy
+
+        def interrupted(*data):
+            os.kill(os.getpid(), signal.SIGINT)
+            return accuracy(*data)
+
+        monkeypatch.setattr(network, "accuracy", interrupted)
+        assert fit(network, digits(), digits(), optimizer=SGD(0.1), steps=0).interrupted
+
+    def test_an_optimizer_of_another_network_is_refused_before_anything_moves(self):
+        optimizer, network = SGD(0.1), build()
+        fit(build(norm=False), digits(), optimizer=optimizer, steps=1)
+        for wrong in (optimizer, SGD(np.ones(3, np.float32))):
+            with pytest.raises(ValueError, match="expected"):
+                fit(network, digits(), optimizer=wrong, steps=1)
+            assert (network.state["1.population_variance"] == 1).all()
+
+    def test_a_missing_folder_is_told_at_once(self, tmp_path):
+        network = build()
+        with pytest.raises(FileNotFoundError, match="make it first"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1, checkpoint=tmp_path / "no" / "c")
+        with pytest.raises(TypeError):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1, checkpoint=5)
+        assert (network.state["1.population_variance"] == 1).all()
+
+    @pytest.mark.parametrize(
+        "change", [{"seed": 3}, {"sample_every": 7}, {"train": digits(seed=4)}]
+    )
+    def test_a_run_resumes_with_its_own_settings_alone(self, change, tmp_path):
+        options = {"train": digits(), "seed": 0, "sample_every": 5, "checkpoint": tmp_path / "c"}
+        fit(build(), optimizer=SGD(0.1), steps=5, **options)
+        with pytest.raises(ValueError, match="holds another run"):
+            fit(build(), optimizer=SGD(0.1), steps=9, resume=True, **options | change)
+
+    def test_a_schedule_that_is_an_object_resumes(self, tmp_path):
+        class Schedule:
+            def __call__(self, step):
+                return 0.1
+
+        for steps in (3, 6):
+            history = fit(
+                build(),
+                digits(),
+                optimizer=SGD(Schedule()),
+                steps=steps,
+                resume=True,
+                checkpoint=tmp_path / "c",
+            )
+        assert len(history.losses) == 6
+
+    def test_resuming_a_diverged_run_raises_if_told_to(self, tmp_path):
+        network, optimizer = exploding()
+        options = {"steps": 40, "checkpoint": tmp_path / "c"}
+        fit(network, digits(), optimizer=optimizer, on_divergence="record", **options)
+        network, optimizer = exploding()
+        with pytest.raises(RuntimeError, match="this run diverged at step"):
+            fit(network, digits(), optimizer=optimizer, resume=True, **options)
+
+    def test_any_generator_resumes(self, tmp_path):
+        def network():
+            rng = np.random.Generator(np.random.MT19937(3))
+            return Sequential([Dense(6, 16, rng=0), Dropout(0.5, rng=rng), Dense(16, 3, rng=1)])
+
+        expected = fit(network(), digits(), optimizer=SGD(0.1), steps=9)
+        for steps in (4, 9):
+            history = fit(
+                network(),
+                digits(),
+                optimizer=SGD(0.1),
+                steps=steps,
+                resume=True,
+                checkpoint=tmp_path / "c",
+            )
+        assert history.losses == expected.losses

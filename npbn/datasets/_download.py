@@ -36,8 +36,9 @@ def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
             _write(target, content)
             return target
     raise RuntimeError(
-        f"{target.name}: no mirror could be used: check the connection and try again, or put the "
-        f"file into {target.parent} by hand:\n  " + "\n  ".join(reasons)
+        f"{target.name}: no mirror could be used: check the connection, or put the file into a "
+        f"folder that the environment variable NPBN_DATA names, or into {target.parent}\n  "
+        + "\n  ".join(reasons)
     )
 
 

@@ -15,8 +15,8 @@ UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20
 
 ADVICE = (
-    "delete it and load again, or put the right one there "
-    "(if it belongs to a data set whose files have the same names, give each its own folder)"
+    "if it belongs to another data set whose files have the same names (MNIST, Fashion-MNIST), "
+    "give each its own folder; else delete it and load again, or put the right one there"
 )
 
 

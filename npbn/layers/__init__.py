@@ -1,4 +1,4 @@
-"""Objects that hold parameters and population statistics, and call `npbn.functional`."""
+"""Layers: each remembers what an operation of `npbn.functional` needs from call to call."""
 
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.base import Layer

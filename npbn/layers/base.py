@@ -51,6 +51,8 @@ class Layer:
         }
         self._gradients = {name: np.zeros_like(value) for name, value in self._parameters.items()}
         self._state = {name: np.array(value, order="C") for name, value in (state or {}).items()}
+        if both := set(self._parameters) & set(self._state):
+            raise ValueError(f"{sorted(both)}: a parameter and a state need different names")
         for name, value in self._parameters.items():
             checks.same_dtype(next(iter(self._parameters.values())), **{name: value})
 
@@ -169,7 +171,7 @@ class BuiltInLayer(Layer):
         x (..., D), float32 or float64 as the layer's parameters. training: whether this is a step
         of training. statistics: "batch" or "population"; None means the batch's in training, else
         the population's (only batch normalization looks at it). out: where to write y, instead of a
-        new array. Keeps x and y by reference until backward: change neither before.
+        new array. Keeps x, y and the weights by reference until backward: change none before.
         TypeError or ValueError for arguments of another type, shape or range.
         """
         statistics = checks.mode(training, statistics)
@@ -191,13 +193,14 @@ class BuiltInLayer(Layer):
         RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
         for a dy or out of another type or shape.
         """
-        input_gradient = checks.flag("input_gradient", input_gradient)
+        if not checks.flag("input_gradient", input_gradient) and out is not None:
+            raise ValueError("out: nothing to write: pass input_gradient=True as well")
         if self._cache is not None and self._output is not None:
             dy = checks.upstream(dy, self._output)
-            if input_gradient:
+            if out is not None:
                 shape = self._input_shape(self._output.shape)
-                kept = (dy, self._output, *self._parameters.values())
-                out = checks.output(out, shape, dy.dtype, kept)
+                kept = (dy, self._output, *_arrays(self._cache), *self._parameters.values())
+                checks.output(out, shape, dy.dtype, kept)
         cache = self._take_cache()
         self._output = None
         return self._backward(dy, cache, input_gradient, out)
@@ -238,6 +241,11 @@ class BuiltInLayer(Layer):
     def _expect_features(self, shape: tuple[int, ...], features: int) -> None:
         if len(shape) < 2 or shape[-1] != features:
             raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
+
+
+def _arrays(cache: Any) -> list[Array]:
+    each = cache if isinstance(cache, tuple) else (cache,)
+    return [value for value in each if isinstance(value, np.ndarray)]
 
 
 class ArrayAttribute:

@@ -1,5 +1,6 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
+import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,14 +113,17 @@ class BatchNorm(BuiltInLayer):
         y = super().forward(x, training, statistics, out=out)
         if training and checks.mode(training, statistics) == "batch":
             # Where the mean is not finite, the variance is not either.
-            if not np.isfinite(self.batch_variance).all():  # type: ignore[arg-type]
+            if np.isfinite(self.batch_variance).all():  # type: ignore[arg-type]
+                self._move_population()
+            elif self._network is None or self._network() is None:
                 vars(self).clear()
                 vars(self).update(before)
                 raise ValueError(
                     f"{self!r}: the batch, or its variance, is not finite, and would spoil the "
                     "population statistics: look at np.isfinite(x) and abs(x).max()"
                 )
-            self._move_population()
+            else:
+                y[...] = np.nan
         return y
 
     def _forward(
@@ -132,7 +136,7 @@ class BatchNorm(BuiltInLayer):
             mean, variance = self.population_mean.copy(), self.population_variance.copy()
             core._batch_norm_inference(x, gamma, beta, mean, variance, self.epsilon, out)
             return out, PopulationCache(x, gamma.copy(), mean, variance)
-        reusable = isinstance(spare, core.BatchNormCache)
+        reusable = isinstance(spare, core.BatchNormCache) and spare.centred.shape == x.shape
         centred = spare.centred if reusable else np.empty(x.shape, x.dtype)
         return out, core._batch_norm_forward(x, gamma, beta, self.epsilon, out, centred)
 
@@ -195,4 +199,8 @@ class BatchNorm(BuiltInLayer):
         return shape
 
     def __repr__(self) -> str:
-        return f"BatchNorm({self.features})"
+        settings = [str(self.features)]
+        for name, parameter in inspect.signature(BatchNorm).parameters.items():
+            if name not in ("features", "dtype") and getattr(self, name) != parameter.default:
+                settings.append(f"{name}={getattr(self, name)!r}")
+        return f"{type(self).__name__}({', '.join(settings)})"

@@ -1,8 +1,7 @@
 """Layers run one after another: work buffers, deferred population statistics, both passes."""
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,23 +9,14 @@ import numpy as np
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
-from npbn.layers.base import BuiltInLayer, Layer
+from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
+from npbn.layers.foreign import Memory, adapted, kept_as_they_are
 
 # Only these exact types are handed buffers; a reader's layer, or a subclass, runs as it is written.
 BUILT_IN = (Dense, BatchNorm, ReLU, LeakyReLU, Sigmoid, Tanh, Dropout)
-
-
-class Memory:
-    """The arrays of one pass, to be written over by the next of the same shape."""
-
-    def __init__(self, shape: tuple[int, ...], count: int) -> None:
-        self.shape = shape
-        self.outputs: list[Array | None] = [None] * count
-        self.caches: list[Any] = [None] * count
-        self.input_gradients: list[Array | None] = [None] * count
 
 
 class Chain:
@@ -44,7 +34,12 @@ class Chain:
         self._dtype = next((layer.dtype for layer in layers if layer.dtype is not None), None)
         self._checked: tuple[Any, ...] | None = None
         self._output_shape: tuple[int, ...] | None = None
-        self._memory = Memory((), len(layers))
+        self._memory = Memory(len(layers))
+
+    @property
+    def output_shape(self) -> tuple[int, ...] | None:
+        """The output's shape for the x checked last; None where a reader's layer decides it."""
+        return self._output_shape
 
     def check(
         self, x: Array, training: bool, statistics: Statistics, out: Array | None = None
@@ -61,25 +56,28 @@ class Chain:
         if key != self._checked:
             self._output_shape = self._walk(x, training, statistics)
             self._checked = key
-        if out is not None and self._output_shape is not None:
-            kept = [value for layer in self.layers for value in layer.parameters.values()]
-            checks.output(out, self._output_shape, x.dtype, (x, *kept))
+        if out is not None:
+            shape = self._output_shape
+            if shape is None:
+                shape = np.shape(out)
+            checks.output(out, shape, x.dtype, (x, *self._parameters()))
 
-    @property
-    def output_shape(self) -> tuple[int, ...] | None:
-        """The output's shape for the x checked last; None where a reader's layer decides it."""
-        return self._output_shape
+    def check_input_gradient(self, dy: Array, out: Array | None) -> None:
+        """Refuse an out= for dx that does not fit, or that the backward pass still needs."""
+        memory = self._memory
+        if out is None or memory.x is None:
+            return
+        kept = (dy, memory.x, memory.outputs[-1], *self._parameters())
+        checks.output(out, memory.x.shape, dy.dtype, kept)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of the last forward pass's x."""
-        return self._memory.shape
+    def _parameters(self) -> list[Array]:
+        return [value for layer in self.layers for value in layer.parameters.values()]
 
     def _walk(self, x: Array, training: bool, statistics: Statistics) -> tuple[int, ...] | None:
         """The shape of the output; None where a reader's layer decides it."""
         shape = checks.batch("x", x).shape
-        for place, layer in enumerate(self.layers[: self._first_foreign]):
-            assert isinstance(layer, BuiltInLayer)
+        for place in range(self._first_foreign):
+            layer: Any = self.layers[place]
             try:
                 if type(layer) is BatchNorm:
                     layer._check_values(shape, training, statistics)
@@ -92,53 +90,59 @@ class Chain:
         self, x: Array, training: bool, statistics: Statistics, out: Array | None = None
     ) -> Array:
         """The last layer's output, a new array unless out is given; the layers remember it."""
-        if self._memory.shape != x.shape:
-            self._memory = Memory(x.shape, len(self.layers))
+        if self._memory.kind != (x.shape, x.dtype):
+            self._memory = Memory(len(self.layers), x)
         memory = self._memory
+        memory.x = x
         memory.outputs[-1] = None if self._output_shape is None else out
-        y = self._run(x, training, statistics, memory)
-        finite = True
-        if training and statistics == "batch" and self._norms:
-            finite = all(_is_finite(memory.caches[place].variance) for place in self._norms)
-            if not finite and not np.isfinite(x).all():
-                raise ValueError("x: expected finite values in training: look at np.isfinite(x)")
+        try:
+            y = self._run(x, training, statistics, memory)
+            if out is not None:
+                checks.output(out, y.shape, y.dtype)
+            finite = not (training and statistics == "batch") or self._is_finite(x, memory)
+        except BaseException:
+            # What the layers remember of an earlier pass may be half written over.
+            for each in self.layers:
+                each._cache = None
+            raise
+        if not finite:
+            # A variance that is not finite would make y = beta, and hide that it is not.
+            y[...] = np.nan
         layer: Any
         for place, layer in enumerate(self.layers):
             if self._built_in[place]:
                 layer._remember(memory.outputs[place], memory.caches[place])
-        memory.outputs[-1] = None
         if training and statistics == "batch" and finite:
             for place in self._norms:
                 layer = self.layers[place]
                 layer._move_population()
         if out is not None and y is not out:
-            np.copyto(checks.output(out, y.shape, y.dtype), y)
+            np.copyto(out, y)
             return out
         return y
+
+    def _is_finite(self, x: Array, memory: Memory) -> bool:
+        """Whether all batch variances are; a ValueError if x itself is not."""
+        finite = all(_is_finite(memory.caches[place].variance) for place in self._norms)
+        if not finite and not np.isfinite(x).all():
+            raise ValueError("x: expected finite values in training: look at np.isfinite(x)")
+        return finite
 
     def infer(
         self,
         x: Array,
         statistics: Statistics,
         memory: Memory,
-        start: int = 0,
         stop: int | None = None,
     ) -> Array:
-        """The output of layers start to stop - 1 in inference; no layer remembers anything.
+        """The output of the layers before stop in inference; no layer remembers anything.
 
-        The result may be written over by the next call with the same memory.
+        The result may be written over by the next call with the same memory. Readers' layers get
+        back all their attributes as they were.
         """
-        foreign = [
-            (layer, vars(layer).copy())
-            for layer, built_in in zip(self.layers, self._built_in, strict=True)
-            if not built_in
-        ]
-        try:
-            return self._run(x, False, statistics, memory, start, stop)
-        finally:
-            for layer, attributes in foreign:
-                vars(layer).clear()
-                vars(layer).update(attributes)
+        foreign = [each for each, own in zip(self.layers, self._built_in, strict=True) if not own]
+        with kept_as_they_are(foreign):
+            return self._run(x, False, statistics, memory, stop)
 
     def _run(
         self,
@@ -146,26 +150,33 @@ class Chain:
         training: bool,
         statistics: Statistics,
         memory: Memory,
-        start: int = 0,
         stop: int | None = None,
     ) -> Array:
         outputs, caches = memory.outputs, memory.caches
         y = x
-        for place in range(start, len(self.layers) if stop is None else stop):
+        for place in range(len(self.layers) if stop is None else stop):
             layer: Any = self.layers[place]
             if not self._built_in[place]:
-                outputs[place] = y = self._foreign(
-                    place, y, training=training, statistics=statistics
-                )
+                y = self._foreign(place, y, training=training, statistics=statistics)
+                outputs[place] = y
                 continue
             buffer, spare = outputs[place], caches[place]
             if place > self._first_foreign:
-                layer._check_input(y, training, statistics)
+                self._check_after_foreign(place, y, training, statistics)
                 if buffer is not None and buffer.shape != layer._output_shape(y.shape):
                     buffer, spare = None, None
             y, caches[place] = layer._forward(y, training, statistics, buffer, spare)
             outputs[place] = y
         return y
+
+    def _check_after_foreign(
+        self, place: int, x: Array, training: bool, statistics: Statistics
+    ) -> None:
+        layer: Any = self.layers[place]
+        try:
+            layer._check_input(x, training, statistics)
+        except ValueError as error:
+            raise ValueError(f"layer {place}, {error}") from None
 
     def _foreign(self, place: int, x: Array, **options: Any) -> Array:
         y = self._forwards[place](x, **options)
@@ -180,10 +191,13 @@ class Chain:
         stop = 0 if input_gradient else self._first_trained
         memory = self._memory
         for place, each in enumerate(self.layers):
-            if self._built_in[place] and each._cache is None:
-                raise RuntimeError(f"layer {place}, {each!r}: its backward pass was called already")
-            if place < stop:
-                each._cache = None
+            if self._built_in[place] and each._cache is not memory.caches[place]:
+                raise RuntimeError(
+                    f"layer {place}, {each!r}: another pass of its own came between: call the "
+                    "network's forward again"
+                )
+        for each in self.layers[:stop]:
+            each._cache = None
         dx: Any = dy
         for place in range(len(self.layers) - 1, stop - 1, -1):
             layer: Any = self.layers[place]
@@ -195,7 +209,7 @@ class Chain:
                 dx = layer._backward(dx, layer._take_cache(), wanted, buffer)
                 memory.input_gradients[place] = dx
             else:
-                dx = self._backwards[place](dx, input_gradient=wanted)
+                dx = self._foreign_backward(place, dx, wanted)
         memory.input_gradients[0] = None
         if not input_gradient:
             return None
@@ -206,27 +220,30 @@ class Chain:
                 return out
         return dx
 
+    def _foreign_backward(self, place: int, dy: Array, wanted: bool) -> Array | None:
+        dx = self._backwards[place](dy, input_gradient=wanted)
+        if not wanted:
+            return None
+        x = self._memory.outputs[place - 1] if place else self._memory.x
+        assert x is not None
+        name = f"layer {place}, {self.layers[place]!r}: backward's result"
+        checks.has_shape(name, checks.float_array(name, dx), x.shape)
+        checks.same_dtype(x, **{name: dx})
+        return dx
+
     def first_not_finite(self) -> str:
         """The first layer whose output in the last forward pass was not finite."""
-        finite = [y is None or np.isfinite(y).all() for y in self._memory.outputs[:-1]]
+        memory = self._memory
+        seen = [
+            y if cache is None else getattr(cache, "variance", y)
+            for y, cache in zip(memory.outputs[:-1], memory.caches[:-1], strict=True)
+        ]
+        finite = [each is None or np.isfinite(each).all() for each in seen]
         place = [*finite, False].index(False)
         layer = self.layers[place]
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
         note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
         return f"layer {place}, {layer!r}{note}"
-
-
-def adapted(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, called with those of our keyword arguments that its signature has."""
-    taken = inspect.signature(method).parameters
-    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
-        return method
-    names = [name for name in ("training", "statistics", "input_gradient") if name in taken]
-
-    def call(array: Array, **options: Any) -> Any:
-        return method(array, **{name: options[name] for name in names if name in options})
-
-    return call
 
 
 def _is_finite(vector: Array) -> bool:

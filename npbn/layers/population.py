@@ -8,32 +8,46 @@ import numpy as np
 from npbn._checks import Array
 from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
-from npbn.layers.chain import Chain, Memory
+from npbn.layers.chain import Chain
 from npbn.layers.dense import Dense
+from npbn.layers.foreign import Memory, has_unreachable_norm
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def recompute_population(chain: Chain, images: Array, batch_size: int) -> None:
-    """Set each BatchNorm's population statistics to those of images, layer by layer."""
+    """Set each BatchNorm's population statistics to those of images; all of them, or none."""
     for place, layer in enumerate(chain.layers):
-        if isinstance(layer, BatchNorm):
+        if has_unreachable_norm(layer):
+            raise ValueError(
+                f"layer {place}, {layer!r}: has a BatchNorm inside, whose input is not known here: "
+                "make it a plain Sequential, or set its statistics yourself"
+            )
+    norms = [
+        (place, layer) for place, layer in enumerate(chain.layers) if isinstance(layer, BatchNorm)
+    ]
+    before = [{name: value.copy() for name, value in norm.state.items()} for _, norm in norms]
+    try:
+        for place, norm in norms:
             blocks = _inputs(chain, place, images, batch_size)
             mean, variance, count = exact_statistics(x.reshape(-1, x.shape[-1]) for x in blocks)
             if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-                raise ValueError(f"images: not finite on the way to layer {place}, {layer!r}")
-            if layer.unbiased_population:
+                raise ValueError(f"images: not finite on the way to layer {place}, {norm!r}")
+            if norm.unbiased_population:
                 variance = variance * (count / max(count - 1, 1))
-            layer.population_mean[...] = mean
-            layer.population_variance[...] = variance
+            norm.population_mean[...] = mean
+            norm.population_variance[...] = variance
+    except BaseException:
+        for (_, norm), old in zip(norms, before, strict=True):
+            for name, value in old.items():
+                norm.state[name][...] = value
+        raise
 
 
 def _inputs(chain: Chain, place: int, images: Array, batch_size: int) -> Iterator[Array]:
     """What reaches the layer at place in inference, block by block."""
     for start in range(0, len(images), batch_size):
-        memory = Memory((), len(chain.layers))
         block = images[start : start + batch_size]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            x = chain.infer(block, "population", memory, stop=place)
-        yield x
+        yield chain.infer(block, "population", Memory(len(chain.layers)), stop=place)
 
 
 def exact_statistics(blocks: Iterable[Array]) -> tuple[Array, Array, int]:
@@ -65,6 +79,7 @@ def folded_layers(layers: Sequence[Layer]) -> list[Layer]:
     return result
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def folded(dense: Dense, norm: BatchNorm) -> Dense:
     """One Dense that does what dense and then norm do in inference.
 

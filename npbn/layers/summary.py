@@ -1,6 +1,9 @@
-"""A table of a network's layers."""
+"""What the layers of a network have in common, and a table of them."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from npbn.layers.base import Layer
 
@@ -25,3 +28,16 @@ def table(layers: Sequence[Layer]) -> str:
     lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
     dtype = next((layer.dtype for layer in layers if layer.dtype is not None), "no type")
     return "\n".join([*lines, f"{sum(map(size, layers)):,} parameters, {dtype}"])
+
+
+def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
+    """The type of all their parameters; None without any. TypeError if they differ."""
+    common = None
+    for place, layer in enumerate(layers):
+        if layer.dtype is not None and common is not None and layer.dtype != common:
+            raise TypeError(
+                f"layers[{place}]: {layer!r} holds {layer.dtype}, the layers before it {common}: "
+                f"use one type, say layer.astype(np.{common})"
+            )
+        common = common if layer.dtype is None else layer.dtype
+    return common

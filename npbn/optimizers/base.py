@@ -43,7 +43,7 @@ class Optimizer:
         max_norm: float | None,
         state_names: tuple[str, ...],
     ) -> None:
-        self.learning_rate = _checked_rate(learning_rate)
+        self._learning_rate = _checked_rate(learning_rate)
         self.weight_decay = number("weight_decay", weight_decay, minimum=0)
         self.max_norm = None if max_norm is None else number("max_norm", max_norm, above=0)
         self._iterations = 0
@@ -51,6 +51,11 @@ class Optimizer:
         self._state: dict[str, Array] = {}
         self._work: Array | None = None
         self._decay_of: tuple[Any, Array] | None = None
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """As it was given. To change it on the way, give a function."""
+        return self._learning_rate
 
     @property
     def iterations(self) -> int:
@@ -82,13 +87,19 @@ class Optimizer:
         that the optimizer keeps: only the first update allocates any.
         """
         self._check(parameters, gradients, decay)
-        rate = self.learning_rate
+        rate = self._learning_rate
         if callable(rate):
             rate = number(f"learning_rate({self._iterations})", rate(self._iterations), minimum=0)
         if self._work is None:
             self._allocate(parameters.size, parameters.dtype)
         self._move(parameters, gradients, decay, rate)
         self._iterations += 1
+
+    def check(self, network: Any) -> None:
+        """ValueError or TypeError where `step` would refuse the network's vectors."""
+        self._check(network.parameter_vector, network.gradient_vector, None)
+        if isinstance(self.learning_rate, np.ndarray):
+            has_shape("learning_rate", self.learning_rate, network.parameter_vector.shape)
 
     def load_state(self, iterations: int, arrays: Mapping[str, Array]) -> None:
         """Go on where an optimizer with these .iterations and .state was; arrays are copied.
@@ -120,7 +131,7 @@ class Optimizer:
         if isinstance(rate, np.ndarray):
             shown = f"<{rate.size} rates>"
         else:
-            shown = getattr(rate, "__name__", repr(rate))
+            shown = getattr(rate, "__name__", type(rate).__name__) if callable(rate) else f"{rate}"
         settings = [f"learning_rate={shown}"]
         for name, setting in list(inspect.signature(type(self)).parameters.items())[1:]:
             if getattr(self, name) != setting.default:
@@ -168,10 +179,10 @@ class Optimizer:
             vector *= normal
 
     def _allocate(self, size: int, dtype: np.dtype[Any]) -> None:
-        if isinstance(self.learning_rate, np.ndarray):
-            has_shape("learning_rate", self.learning_rate, (size,))
+        if isinstance(self._learning_rate, np.ndarray):
+            has_shape("learning_rate", self._learning_rate, (size,))
             with np.errstate(all="ignore"):
-                self._rates = self.learning_rate.astype(dtype)
+                self._rates = self._learning_rate.astype(dtype)
             self._frozen = self._rates == 0
         if self.max_norm is not None or self.weight_decay:
             self._regular = np.empty(size, dtype)

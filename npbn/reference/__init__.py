@@ -1,7 +1,8 @@
-"""The equations, line for line: what a teacher puts on a slide, and the oracle for the rest.
+"""The equations as they are printed, for reading and for checking everything else against.
 
-No buffers, no tricks, no argument checks, any float type (also np.longdouble). Every operation has
-the name and the arguments that it has in `npbn.functional`, less `out=`.
+No buffers, no tricks, no argument checks, any float type (also np.longdouble). The operations have
+the names and arguments that they have in `npbn.functional`, less `out=`; update_population, one
+step of a running average, is here alone.
 """
 
 from npbn.reference.activations import (

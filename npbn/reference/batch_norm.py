@@ -46,8 +46,9 @@ def batch_norm_backward(dy: Array, cache: BatchNormCache) -> tuple[Array, Array,
 
         dx_hat    = dy * gamma
         dvariance = sum(dx_hat * (x - mean)) * (-1/2) * (variance + epsilon)^(-3/2)
-        dmean     = sum(dx_hat) * (-1 / sqrt(variance + epsilon)) + dvariance * sum(-2 (x - mean)) /
-        m dx        = dx_hat / sqrt(variance + epsilon) + dvariance * 2 (x - mean) / m + dmean / m
+        dmean     = sum(dx_hat) * (-1 / sqrt(variance + epsilon))
+                    + dvariance * sum(-2 (x - mean)) / m
+        dx        = dx_hat / sqrt(variance + epsilon) + dvariance * 2 (x - mean) / m + dmean / m
         dgamma    = sum(dy * x_hat)
         dbeta     = sum(dy)
 

@@ -1,0 +1,68 @@
+"""How a network calls layers that are not npbn's own: a reader's, or a subclass."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from npbn._checks import Array
+from npbn.layers.base import Layer
+from npbn.layers.batch_norm import BatchNorm
+
+
+class Memory:
+    """The arrays of one pass, to be written over by the next of the same shape and type."""
+
+    def __init__(self, count: int, x: Array | None = None) -> None:
+        self.kind = None if x is None else (x.shape, x.dtype)
+        self.x = x
+        self.outputs: list[Array | None] = [None] * count
+        self.caches: list[Any] = [None] * count
+        self.input_gradients: list[Array | None] = [None] * count
+
+
+def adapted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, called with those of our keyword arguments that its signature has."""
+    taken = inspect.signature(method).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        return method
+    names = [name for name in ("training", "statistics", "input_gradient") if name in taken]
+
+    def call(array: Array, **options: Any) -> Any:
+        return method(array, **{name: options[name] for name in names if name in options})
+
+    return call
+
+
+@contextmanager
+def kept_as_they_are(layers: Iterable[Layer]) -> Iterator[None]:
+    """Give layers, and all layers within them, their attributes back at the end."""
+    within = list(_within(layers))
+    before = [(layer, vars(layer).copy()) for layer in within]
+    for layer in within:
+        chain = getattr(layer, "_chain", None)
+        if chain is not None:
+            # A network's pass may still be pending in its buffers: it gets others meanwhile.
+            before.append((chain, vars(chain).copy()))
+            chain._memory = Memory(len(chain.layers))
+    try:
+        yield
+    finally:
+        for each, attributes in before:
+            vars(each).clear()
+            vars(each).update(attributes)
+
+
+def _within(layers: Iterable[Layer]) -> Iterator[Layer]:
+    for layer in layers:
+        yield layer
+        for value in vars(layer).values():
+            if isinstance(value, Layer):
+                yield from _within([value])
+            elif isinstance(value, list | tuple):
+                yield from _within(each for each in value if isinstance(each, Layer))
+
+
+def has_unreachable_norm(layer: Layer) -> bool:
+    """Whether a reader's layer has a BatchNorm inside, which no network can look into."""
+    return any(isinstance(each, BatchNorm) and each is not layer for each in _within([layer]))

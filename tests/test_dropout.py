@@ -1,0 +1,217 @@
+"""Dropout: its three readings agree, the mean is kept, the same seed draws the same mask."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npbn import Dropout, functional, reference
+
+RATE = 0.4
+
+
+def make(shape=(7, 5), dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
+
+
+def both_passes(room, x, dy, rng=3):
+    y, cache = room.dropout_forward(x, rate=RATE, rng=rng)
+    return y, room.dropout_backward(dy, cache)
+
+
+# The three readings
+
+
+@pytest.mark.parametrize("statistics", [None, "batch", "population"])
+def test_the_three_readings_agree_in_training(statistics, shape, dtype, exact, assert_close):
+    x, dy = make(shape, dtype)
+    dropout = Dropout(RATE, rng=3)
+    by_layer = dropout.forward(x, training=True, statistics=statistics), dropout.backward(dy)
+    fast = both_passes(functional, x, dy)
+    true = both_passes(reference, exact(x), exact(dy))
+    for one, other, expected in zip(by_layer, fast, true, strict=True):
+        assert one.dtype == other.dtype == dtype
+        np.testing.assert_array_equal(one, other)
+        assert_close(one, expected)
+
+
+@pytest.mark.parametrize("statistics", [None, "batch", "population"])
+def test_inference_is_the_identity(statistics, shape, dtype):
+    x, dy = make(shape, dtype)
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    dropout = Dropout(RATE, rng=rng)
+    y, dx = dropout.forward(x, statistics=statistics), dropout.backward(dy)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(dx, dy)
+    assert not np.may_share_memory(y, x)
+    assert not np.may_share_memory(dx, dy)
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5)], ids=str)
+def test_any_layout_will_do(shape, dtype, laid_out):
+    x, dy = make(shape, dtype)
+    dropout = Dropout(RATE, rng=3)
+    found = dropout.forward(laid_out(x), training=True), dropout.backward(laid_out(dy))
+    for one, expected in zip(found, both_passes(functional, x, dy), strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+
+# Laws
+
+rates = st.floats(0, 0.99)
+seeds = st.integers(0, 2**32 - 1)
+law = settings(derandomize=True, deadline=None, max_examples=50)
+
+
+@law
+@given(rates, seeds)
+def test_a_value_is_dropped_or_scaled_and_its_gradient_likewise(rate, seed):
+    x, dy = make(seed=seed)
+    y, cache = functional.dropout_forward(x, rate=rate, rng=seed)
+    kept = y != 0
+    np.testing.assert_allclose(y, np.where(kept, x / (1 - rate), 0), rtol=1e-14)
+    dx = functional.dropout_backward(dy, cache)
+    np.testing.assert_allclose(dx, np.where(kept, dy / (1 - rate), 0), rtol=1e-14)
+    assert set(np.unique(cache)) <= {0, 1 / (1 - rate)}
+
+
+@law
+@given(rates, seeds)
+def test_the_share_is_the_rate_and_the_mean_is_kept(rate, seed):
+    ones = np.ones((400, 50), np.float32)
+    y, _ = functional.dropout_forward(ones, rate=rate, rng=seed)
+    deviation = np.sqrt(rate * (1 - rate) / ones.size)
+    assert abs((y == 0).mean() - rate) <= 6 * deviation + 1e-6
+    assert abs(y.mean(dtype=np.float64) - 1) <= 6 * deviation / (1 - rate) + 1e-6
+
+
+def test_rate_0_is_the_identity():
+    x, dy = make()
+    y, cache = functional.dropout_forward(x, rate=0)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(functional.dropout_backward(dy, cache), dy)
+
+
+# Randomness
+
+
+def test_the_same_seed_draws_the_same_masks():
+    x, _ = make((60, 100))
+    first, second = Dropout(RATE, rng=5), Dropout(RATE, rng=np.random.default_rng(5))
+    masks = []
+    for _ in range(3):
+        y = first.forward(x, training=True)
+        np.testing.assert_array_equal(second.forward(x, training=True), y)
+        masks.append(y == 0)
+    assert (masks[0] != masks[1]).any()
+    assert (masks[1] != masks[2]).any()
+    other = Dropout(RATE, rng=6).forward(x, training=True)
+    assert ((other == 0) != masks[0]).any()
+
+
+def test_both_types_draw_the_same_mask():
+    x, _ = make((60, 100))
+    single = functional.dropout_forward(x.astype(np.float32), rate=RATE, rng=5)[0]
+    double = functional.dropout_forward(x, rate=RATE, rng=5)[0]
+    np.testing.assert_array_equal(single == 0, double == 0)
+
+
+def test_no_seed_is_a_fresh_mask_each_time():
+    x, _ = make((60, 100))
+    y = [Dropout(RATE).forward(x, training=True) for _ in range(2)]
+    y += [functional.dropout_forward(x, rate=RATE)[0] for _ in range(2)]
+    assert len({each.tobytes() for each in y}) == 4
+
+
+def test_numpys_global_randomness_is_left_alone():
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    dropout = Dropout(RATE)
+    dropout.forward(make()[0], training=True)
+    functional.dropout_forward(make()[0], rate=RATE)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    "make_copy", [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))]
+)
+def test_a_copy_goes_on_where_the_layer_stands(make_copy):
+    x, _ = make()
+    dropout = Dropout(RATE, rng=5)
+    dropout.forward(x, training=True)
+    other = make_copy(dropout)
+    expected = [dropout.forward(x, training=True) for _ in range(3)]
+    for y in expected:
+        np.testing.assert_array_equal(other.forward(x, training=True), y)
+
+
+def test_a_refused_batch_draws_nothing():
+    x, _ = make()
+    dropout, twin = Dropout(RATE, rng=5), Dropout(RATE, rng=5)
+    for wrong in (np.ones((7, 5), int), np.ones(5), np.ones((0, 5))):
+        with pytest.raises((TypeError, ValueError), match=r"^x: expected"):
+            dropout.forward(wrong, training=True)
+    with pytest.raises(ValueError, match=r"^out: expected"):
+        dropout.forward(x, training=True, out=np.ones((7, 4)))
+    np.testing.assert_array_equal(dropout.forward(x, training=True), twin.forward(x, training=True))
+
+
+def test_generators_can_be_seen():
+    rng = np.random.default_rng(0)
+    assert list(Dropout(RATE, rng=rng).generators.values()) == [rng]
+
+
+# The layer, and what is refused
+
+
+def test_the_layer_has_nothing_to_train_or_to_keep():
+    dropout = Dropout(np.float64(0.5))
+    assert not dropout.parameters
+    assert not dropout.gradients
+    assert not dropout.state
+    assert dropout.dtype is None
+    assert type(dropout.rate) is float
+    assert repr(dropout) == "Dropout(0.5)"
+
+
+@pytest.mark.parametrize(
+    ("rate", "error"),
+    [
+        (-0.1, ValueError),
+        (1, ValueError),
+        (np.float32(1), ValueError),
+        (np.nan, ValueError),
+        ("0.5", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+        (np.ones(1), TypeError),
+    ],
+    ids=repr,
+)
+def test_a_wrong_rate_is_refused(rate, error):
+    for call in (Dropout, lambda rate: functional.dropout_forward(make()[0], rate=rate)):
+        with pytest.raises(error, match=r"^rate: expected a"):
+            call(rate)
+
+
+@pytest.mark.parametrize(
+    ("rng", "error"), [("a", TypeError), (0.5, TypeError), (True, TypeError), (-1, ValueError)]
+)
+def test_a_wrong_rng_is_refused(rng, error):
+    for call in (
+        lambda: Dropout(RATE, rng=rng),
+        lambda: functional.dropout_forward(make()[0], rate=RATE, rng=rng),
+    ):
+        with pytest.raises(error, match=r"^rng: expected"):
+            call()
+
+
+def test_the_old_global_generator_is_refused():
+    with pytest.raises(TypeError, match=r"^rng: expected a numpy.random.Generator"):
+        Dropout(RATE, rng=np.random.RandomState(0))
