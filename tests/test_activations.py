@@ -185,12 +185,22 @@ def test_nan_stays_nan_where_it_is(name, training, statistics, dtype):
     np.testing.assert_array_equal(y, expected)
 
 
-@pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
+@each_activation
 def test_infinity_is_a_limit(name, dtype):
     x = np.array([[-np.inf, np.inf]], dtype)
-    limits = {"relu": [0, np.inf], "sigmoid": [0, 1], "tanh": [-1, 1]}
+    limits = {
+        "relu": [0, np.inf],
+        "leaky_relu": [-np.inf, np.inf],
+        "sigmoid": [0, 1],
+        "tanh": [-1, 1],
+    }
     np.testing.assert_array_equal(layer(name).forward(x)[0], limits[name])
     np.testing.assert_array_equal(forward(name, x)[0], limits[name])
+
+
+def test_a_leaky_relu_of_slope_0_is_a_relu(dtype):
+    x = np.array([[-np.inf, -1, 0, 1, np.inf]], dtype)
+    np.testing.assert_array_equal(LeakyReLU(0).forward(x), ReLU().forward(x))
 
 
 def test_sigmoid_has_no_denormal_numbers(dtype):
@@ -200,6 +210,19 @@ def test_sigmoid_has_no_denormal_numbers(dtype):
     true = reference.sigmoid_forward(x.astype(np.longdouble))[0]
     np.testing.assert_allclose(y[y > 0], true[y > 0].astype(dtype), rtol=2e-6)
     assert (true[y == 0] < 1.01 * np.finfo(dtype).tiny).all()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_gradients_have_no_denormal_numbers(name, dtype):
+    tiny = np.finfo(dtype).tiny
+    x = np.full((40, 1), 3, dtype)
+    dy = np.geomspace(tiny, 1e6 * tiny, 40, dtype=dtype)[:, np.newaxis]
+    true = both_passes(reference, name, x.astype(np.longdouble), dy.astype(np.longdouble))[1]
+    dx = both_passes(functional, name, x, dy)[1]
+    assert ((dx == 0) | (dx >= tiny)).all()
+    assert (true[dx == 0] < tiny * (1 + 1e-5)).all()
+    np.testing.assert_allclose(dx[dx > 0], true[dx > 0].astype(dtype), rtol=1e-4)
+    assert 0 < np.count_nonzero(dx) < len(dx)
 
 
 @each_activation

@@ -335,7 +335,19 @@ def test_a_new_layer():
     assert list(norm.state) == ["population_mean", "population_variance"]
     assert norm.batch_mean is None
     assert norm.batch_variance is None
-    assert repr(norm) == "BatchNorm(3)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BatchNorm(3)",
+        "BatchNorm(3, momentum=0.9, epsilon=1e-05)",
+        "BatchNorm(3, center=False, scale=False)",
+        "BatchNorm(3, unbiased_population=True)",
+    ],
+)
+def test_repr_is_what_makes_the_layer(text):
+    assert repr(eval(text)) == text
 
 
 @pytest.mark.parametrize("momentum", [0, 0.5, 0.99, 1])

@@ -152,6 +152,16 @@ def test_the_gradients_of_parameters_do_without_dx(make_layer, mode):
 
 
 @each_layer
+def test_an_out_without_an_input_gradient_is_refused(make_layer):
+    layer, twin = filled(make_layer), filled(make_layer)
+    y = layer.forward(batch(), training=True)
+    twin.forward(batch(), training=True)
+    with pytest.raises(ValueError, match=r"^out: nothing to write: pass input_gradient=True"):
+        layer.backward(upstream(y), input_gradient=False, out=np.empty_like(batch()))
+    np.testing.assert_array_equal(layer.backward(upstream(y)), twin.backward(upstream(y)))
+
+
+@each_layer
 @each_mode
 def test_backward_needs_a_forward_pass_of_its_own(make_layer, mode):
     layer = filled(make_layer)

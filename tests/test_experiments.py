@@ -23,13 +23,13 @@ from npbn.experiments import (
     Run,
     build,
     machine,
-    normal_weights,
     perform,
     read_results,
     run_all,
 )
 from npbn.experiments.report import html_table, inline_svg, markdown_table, page
 from npbn.experiments.results import ResultsFile
+from npbn.layers.initial import normal_weights
 
 SHORT = {"data": "digits", "batches": 60, "batches_per_sample": 20}
 
@@ -281,6 +281,16 @@ class TestRunAll:
         os.killpg(process.pid, signal.SIGINT)
         assert process.communicate(timeout=10)[0] == "stopped\n"
 
+    def test_another_experiment_has_runs_and_results_of_its_own(self, tmp_path):
+        rolls = [functions.Roll(seed) for seed in range(5)]
+        for _ in range(2):
+            records = run_all(
+                rolls, tmp_path / "r", perform=functions.roll, result_type=functions.Pips
+            )
+            assert [records[each].result for each in rolls] == list(map(functions.roll, rolls))
+        kinds = (functions.Roll, functions.Pips)
+        assert read_results(tmp_path / "r", kinds) == records
+
     def test_a_bar_over_all_runs(self, tmp_path, monkeypatch):
         class Terminal(io.StringIO):
             def isatty(self):
@@ -294,7 +304,7 @@ class TestRunAll:
 class TestReport:
     def test_cells_are_text_in_html_and_markdown(self):
         table = html_table(("a", "b"), [("<x>", "1|2")])
-        assert "<td>&lt;x&gt;</td><td>1|2</td>" in table
+        assert '<td data-label="a">&lt;x&gt;</td><td data-label="b">1|2</td>' in table
         assert (
             markdown_table(("a", "b"), [("<x>", "1|2")]) == "| a | b |\n|---|---|\n| <x> | 1\\|2 |"
         )

@@ -236,7 +236,7 @@ class TestReport:
         _, (html, markdown, picture) = made_up
         text = html.read_text()
         for each in lesson_runs():
-            assert f"<td>{each.call}</td>" in text
+            assert f">{each.call}</td>" in text
             for reported in each.reported:
                 assert f"{reported.validation_with:.3f}" in text
         for claim in CLAIMS:

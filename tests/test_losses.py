@@ -176,6 +176,16 @@ def test_logits_that_no_exponential_survives(dtype):
     assert loss == pytest.approx(2e4 + np.log(2))
 
 
+def test_probabilities_have_no_denormal_numbers(dtype):
+    tiny = np.finfo(dtype).tiny
+    logits = np.linspace(0, 1.2 * np.log(tiny), 200, dtype=dtype)[np.newaxis]
+    p = functional.softmax(logits)
+    _, dlogits = functional.softmax_cross_entropy(logits, np.array([0]))
+    for each in (p, np.abs(dlogits)):
+        assert ((each == 0) | (each >= tiny)).all()
+        assert 0 < np.count_nonzero(each) < each.size
+
+
 @pytest.mark.parametrize("integer", INTEGERS)
 def test_labels_of_any_integer_type(integer):
     inputs = make("softmax_cross_entropy")

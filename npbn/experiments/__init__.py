@@ -1,6 +1,6 @@
 """Training runs as descriptions, many of them over seeds and processes, their results in a file."""
 
-from npbn.experiments.description import Run, build, normal_weights
+from npbn.experiments.description import Run, build
 from npbn.experiments.measure import Result, perform
 from npbn.experiments.results import Record, machine, read_results
 from npbn.experiments.runner import run_all
@@ -11,7 +11,6 @@ __all__ = [
     "Run",
     "build",
     "machine",
-    "normal_weights",
     "perform",
     "read_results",
     "run_all",

@@ -1,17 +1,14 @@
 """What a training run is: a small frozen description, and the network that it starts from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from npbn import _checks as checks
-from npbn._checks import Array
 from npbn.layers import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.layers.initial import normal_weights
 from npbn.network import Sequential
 
 ACTIVATIONS: Mapping[str, type[Layer]] = MappingProxyType(
@@ -97,20 +94,6 @@ class Run:
             or own[each.name] != each.default
         }
         return json.dumps(shown)
-
-
-def normal_weights(
-    sizes: Sequence[int], std: float | None, rng: np.random.Generator | int | None
-) -> list[Array]:
-    """Weights (in, out) between layers of the given sizes, float32, normal around 0.
-
-    std: their standard deviation; None: sqrt(2 / in) for each layer (He et al. 2015).
-    """
-    rng = checks.generator(rng)
-    return [
-        rng.normal(scale=np.sqrt(2 / n) if std is None else std, size=(n, m)).astype(np.float32)
-        for n, m in pairwise(sizes)
-    ]
 
 
 def build(run: Run) -> Sequential:

@@ -21,17 +21,27 @@ h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1.05rem; margin: 0 0 .3rem; }
 p, li { max-width: 46rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right;
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .45rem; border-bottom: 1px solid #ddd; text-align: right;
   white-space: nowrap; }
 th { border-bottom: 2px solid #888; vertical-align: bottom; }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+.scroll svg { min-width: 44rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; }
-.card { border: 1px solid #ddd; border-radius: .4rem; padding: .7rem; break-inside: avoid; }
-.wide .card { grid-column: 1 / -1; }
+.card { margin-bottom: .8rem; border: 1px solid #ddd; border-radius: .4rem; padding: .7rem;
+  break-inside: avoid; }
+.cards .card { margin: 0; }
 svg { width: 100%; height: auto; display: block; }
 .yes, .no, .open { border-radius: .3rem; padding: 0 .4rem; color: #fff; font-weight: 600; }
 .yes { background: #00734f; } .no { background: #a33a00; } .open { background: #666; }
+@media (max-width: 40rem) {
+  thead { display: none; }
+  table, tbody { display: block; }
+  tr { display: block; padding: .5rem 0; border-bottom: 2px solid #888; }
+  td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0;
+    white-space: normal; text-align: right; }
+  td::before { content: attr(data-label); color: #555; text-align: left; }
+}
 @media print { body { max-width: none; font-size: 11px; } .scroll { overflow: visible; }
   th, td { padding: .1rem .3rem; } .cards { grid-template-columns: repeat(3, 1fr); } }
 </style>
@@ -56,8 +66,15 @@ def text(value: Any) -> str:
 def html_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table; header and cells are texts."""
     head = "".join(f"<th>{text(cell)}</th>" for cell in header)
+    # On a narrow screen each row is a list, and each cell shows its column's name.
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(
+            f'<td data-label="{text(name)}">{text(cell)}</td>'
+            for name, cell in zip(header, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
     )
     return (
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'

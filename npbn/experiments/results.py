@@ -8,23 +8,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from npbn.experiments.description import Run
 from npbn.experiments.measure import Result
 
+Kinds = tuple[Any, Any]
+
 
 @dataclass(frozen=True)
 class Record:
     """One line of the results file.
 
-    run: what was described. result: what it came to; None for a run whose worker died.
+    run: what was described, a Run or another frozen dataclass with as_dict and from_dict like its.
+    result: a Result or another one likewise: what it came to; None for a run whose worker died.
     deaths: in the last record of such a run, how often its worker has died. machine: where it ran.
     """
 
-    run: Run
-    result: Result | None
+    run: Any
+    result: Any
     deaths: int
     machine: dict[str, str]
 
@@ -35,11 +39,11 @@ class Record:
         return json.dumps(fields | {"machine": self.machine}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> "Record":
+    def from_json(cls, line: str | bytes, kinds: Kinds = (Run, Result)) -> "Record":
         """The record of a line; ValueError, KeyError or TypeError if it is none."""
         fields = json.loads(line)
-        result = None if fields["result"] is None else Result.from_dict(fields["result"])
-        return cls(Run.from_dict(fields["run"]), result, fields["deaths"], fields["machine"])
+        result = None if fields["result"] is None else kinds[1].from_dict(fields["result"])
+        return cls(kinds[0].from_dict(fields["run"]), result, fields["deaths"], fields["machine"])
 
 
 @cache
@@ -69,16 +73,18 @@ def _cpu() -> str:
     return named[0] if named else platform.processor()
 
 
-def read_results(path: str | os.PathLike[str]) -> dict[Run, Record]:
+def read_results(path: str | os.PathLike[str], kinds: Kinds = (Run, Result)) -> dict[Any, Record]:
     """The last record of each run in a results file; empty if there is no file.
+
+    kinds: the classes of the runs and of their results.
 
     A last line without its end, as a process leaves that was killed while it wrote, does not count.
     ValueError, naming file and line, for any other line that is no record.
     """
-    return {record.run: record for record in _records(Path(path))}
+    return {record.run: record for record in _records(Path(path), kinds)}
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _records(path: Path, kinds: Kinds) -> Iterator[Record]:
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -86,7 +92,7 @@ def _records(path: Path) -> Iterator[Record]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield Record.from_json(line)
+                yield Record.from_json(line, kinds)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path}, line {number}: no result of a run ({type(error).__name__}: {error}): "
@@ -97,9 +103,9 @@ def _records(path: Path) -> Iterator[Record]:
 class ResultsFile:
     """A results file to append to."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], kinds: Kinds = (Run, Result)) -> None:
         self.path = Path(path)
-        self.records = read_results(self.path)
+        self.records = read_results(self.path, kinds)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
             # A torn last line goes; what follows must begin on a line of its own.

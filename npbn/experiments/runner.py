@@ -23,18 +23,19 @@ from npbn.experiments.results import Record, ResultsFile, machine
 # A run whose worker has died this often is skipped.
 DEATHS = 2
 
-Perform = Callable[[Run], Result]
+Perform = Callable[[Any], Any]
 
 
 def run_all(
-    runs: Iterable[Run],
+    runs: Iterable[Any],
     path: str | os.PathLike[str],
     *,
     workers: int = 2,
     executor: Executor | None = None,
     progress: bool = True,
     perform: Perform = perform,
-) -> dict[Run, Record]:
+    result_type: Any = Result,
+) -> dict[Any, Record]:
     """Perform each run once, and return the records of all of them.
 
     Results go to the file `path`, a JSON line each, as they finish. Runs that the file has already
@@ -43,7 +44,9 @@ def run_all(
     workers: how many runs at a time, each in a process of its own with one BLAS thread.
     executor: any concurrent.futures.Executor instead of those processes; `workers` then says how
         many runs it is handed at a time. progress: one bar over all runs, by their batches.
-    perform: the function from a run to its result; it and both must pickle.
+    perform, result_type: the function from a run to its result, and the class of the results; they
+        and the runs must pickle. Another experiment's runs may be any frozen dataclass, and its
+        results any, with as_dict and from_dict as Run and Result have them.
 
     Where a worker dies, what had finished is kept, and the runs that were in flight are tried
     again, one at a time; one whose worker has died twice is recorded as that (result None) and
@@ -53,18 +56,18 @@ def run_all(
     """
     workers = checks.integer("workers", workers, minimum=1)
     runs = list(dict.fromkeys(runs))
-    file = ResultsFile(path)
+    file = ResultsFile(path, (type(runs[0]) if runs else Run, result_type))
     waiting = [run for run in runs if not _is_settled(file.records.get(run))]
     with progress_bar(
-        sum(run.batches for run in runs),
+        sum(map(_cost, runs)),
         enabled=progress,
         unit="batch",
-        initial=sum(run.batches for run in runs) - sum(run.batches for run in waiting),
+        initial=sum(map(_cost, runs)) - sum(map(_cost, waiting)),
     ) as bar:
 
-        def settle(run: Run, result: tuple[Result, dict[str, str]]) -> None:
+        def settle(run: Any, result: tuple[Any, dict[str, str]]) -> None:
             file.append(Record(run, result[0], 0, result[1]))
-            bar.update(run.batches)
+            bar.update(_cost(run))
 
         if executor is not None:
             died = _drain(executor, waiting, workers, perform, settle)
@@ -83,20 +86,24 @@ def run_all(
                     _record_deaths(file, died)
                     for run in died:
                         if _is_settled(file.records[run]):
-                            bar.update(run.batches)
+                            bar.update(_cost(run))
                 waiting = [run for run in waiting if not _is_settled(file.records.get(run))]
     return {run: file.records[run] for run in runs}
+
+
+def _cost(run: Any) -> int:
+    return getattr(run, "batches", 1)
 
 
 def _is_settled(record: Record | None) -> bool:
     return record is not None and (record.result is not None or record.deaths >= DEATHS)
 
 
-def _in_flight(died: list[Run]) -> str:
+def _in_flight(died: list[Any]) -> str:
     return "A worker died; in flight: " + "; ".join(map(str, died))
 
 
-def _record_deaths(file: ResultsFile, died: list[Run]) -> None:
+def _record_deaths(file: ResultsFile, died: list[Any]) -> None:
     for run in died:
         before = file.records[run].deaths if run in file.records else 0
         file.append(Record(run, None, before + 1, machine()))
@@ -104,14 +111,14 @@ def _record_deaths(file: ResultsFile, died: list[Run]) -> None:
 
 def _drain(
     executor: Executor,
-    runs: list[Run],
+    runs: list[Any],
     at_once: int,
     perform: Perform,
-    settle: Callable[[Run, Any], None],
-) -> list[Run]:
+    settle: Callable[[Any, Any], None],
+) -> list[Any]:
     """Hand the runs over, a few at a time; the runs that were in flight when a worker died."""
     queue = iter(runs)
-    pending: dict[Future[Any], Run] = {}
+    pending: dict[Future[Any], Any] = {}
     while True:
         while len(pending) < at_once and (run := next(queue, None)) is not None:
             try:
@@ -147,7 +154,7 @@ def _is_death(error: BaseException) -> bool:
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
-def _performed(perform: Perform, run: Run) -> tuple[Result, dict[str, str]]:
+def _performed(perform: Perform, run: Any) -> tuple[Any, dict[str, str]]:
     return perform(run), machine()
 
 

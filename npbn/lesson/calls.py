@@ -6,12 +6,12 @@ from npbn import _checks as checks
 from npbn import plotting
 from npbn._checks import Array
 from npbn.datasets import Dataset
-from npbn.experiments import normal_weights
 from npbn.layers import ReLU
+from npbn.layers.initial import normal_weights
 from npbn.lesson.neural_net import Activation, NeuralNet, fresh_seed
-from npbn.lesson.runs import BAD_STD, GOOD_STD
 
 SIZES = (784, 100, 100, 100, 10)
+GOOD_STD, BAD_STD = 0.05, 5.0
 
 
 def initial_weights(use_bad_weights: bool, seed: int | None = None) -> list[Array]:

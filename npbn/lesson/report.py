@@ -24,11 +24,11 @@ HEADER = (
     "runs",
     "train_and_test(...)",
     "lesson: without",
-    "with",
+    "lesson: with",
     "measured: without",
-    "with",
+    "measured: with",
     "learn: without",
-    "with",
+    "learn: with",
     "agree",
 )
 
@@ -118,7 +118,12 @@ def overview(records: Records) -> "Figure":
     measured: dict[str, dict[str, list[float]]] = {side: {} for side in SIDES}
     reported: dict[str, dict[str, list[float]]] = {side: {} for side in SIDES}
     for call in lesson_runs():
-        name = f"{', '.join(map(str, call.numbers))}\n" + call.call.replace(", ", "\n")
+        first = call.reported[0]
+        short = "" if first.training_batches == 50_000 else "\n2,000"
+        name = (
+            f"{', '.join(map(str, call.numbers))}\n{first.initial_weights}\n"
+            f"{first.learning_rate:g}\n{first.activation}{short}"
+        )
         own = _accuracies(call.pairs(records))
         for index, side in enumerate(SIDES):
             measured[side][name] = own[index]
@@ -127,7 +132,9 @@ def overview(records: Records) -> "Figure":
             ]
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     plotting.accuracy_strips(measured, reported=reported, ax=figure.add_subplot())
-    figure.axes[0].set_xlabel("run; bad weights?, learning rate, activation")
+    figure.axes[0].set_xlabel(
+        "run, initial weights, learning rate, activation (2,000 batches, else 50,000)"
+    )
     return figure
 
 
@@ -163,7 +170,9 @@ def html_report(records: Records) -> str:
         "lottery: there, look at how many learn.</p>",
         html_table(HEADER, rows(records)),
         "<h2>All final accuracies</h2>",
+        '<div class="scroll">',
         inline_svg(overview(records), "Final validation accuracies of all runs and seeds"),
+        "</div>",
         "<h2>The lesson's seven claims</h2>",
         "<p>Each has a rule that was written before the runs, and holds when the rule holds at "
         "four seeds of five or more.</p>",
@@ -187,12 +196,12 @@ def html_report(records: Records) -> str:
 
 def _claim_card(claim: Claim, verdict: Verdict) -> str:
     kind, word = VERDICTS[verdict.passed]
-    held = f"{sum(verdict.by_seed.values())} of {len(verdict.by_seed)} seeds"
+    held = f"It holds at {sum(verdict.by_seed.values())} of {len(verdict.by_seed)} seeds."
     figures = "".join(f"<li>{text(line)}</li>" for line in verdict.measured)
     return (
         f'<div class="card"><h3>{claim.number}. {text(claim.statement)} '
         f'<span class="{kind}">{word}</span></h3>'
-        f"<p>Rule: {text(claim.rule)} It holds at {held}.</p><ul>{figures}</ul></div>"
+        f"<p>Rule: {text(claim.rule)} {held if verdict.by_seed else ''}</p><ul>{figures}</ul></div>"
     )
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from npbn.experiments import Record, Result, Run
+from npbn.lesson.calls import BAD_STD, GOOD_STD
 from npbn.lesson.reported import Reported, reported_runs
-
-GOOD_STD, BAD_STD = 0.05, 5.0
 
 # A network learns when its final validation accuracy is at least this: the lesson's 36 results
 # leave a gap from 0.22 to 0.79.
