@@ -7,6 +7,7 @@ the statistics of its test batch, and saves the accuracy curves as mnist_bn.png.
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def load_or_exit(options):
         sys.exit(f"--data-dir: there is no folder {options.data_dir}")
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "mnist_bn.png").open("ab").close()
+        tempfile.TemporaryFile(dir=options.output).close()
     except OSError as error:
         sys.exit(f"--output: nothing can be saved there: {error}")
     try:

@@ -98,6 +98,20 @@ def test_the_main_job_shows_a_divergence(tmp_path):
     assert "diverged at step" in done.stdout
 
 
+def test_the_main_job_says_what_was_wrong_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for flags, message in (
+        (["--data-dir", "nowhere"], "--data-dir: there is no folder nowhere"),
+        (["--output", "file"], "--output: nothing can be saved there"),
+        (["--data", "digits", "--batch-size", "5000"], "has 4,000 training images"),
+    ):
+        done = run("mnist_bn.py", *flags, folder=tmp_path)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
 def test_the_main_jobs_flags(tmp_path):
     text = run("mnist_bn.py", "--help", folder=tmp_path).stdout
     for flag in (

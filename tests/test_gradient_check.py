@@ -55,7 +55,7 @@ def labels(rows=6, classes=2, seed=2):
     return np.random.default_rng(seed).integers(classes, size=rows)
 
 
-SIZES = (3, 3, 2, 2)
+SIZES = (3, 4, 3, 2)
 
 
 def network(norm=BatchNorm, activation=ReLU, sizes=SIZES, dtype=np.float32, seed=0):
@@ -759,7 +759,7 @@ def test_the_same_seed_makes_the_same_report():
         ({"x": [[1.0] * 3]}, TypeError, r"x: .*np.asarray"),
         ({"x": np.ones((6, 3), int)}, TypeError, "x: expected float32 or float64, got int64"),
         ({"x": np.ones((6, 3), np.uint8)}, TypeError, "x: .*/ 255"),
-        ({"x": np.ones((6, 5))}, ValueError, r"layer 0, Dense\(3, 3.*got \(6, 5\)"),
+        ({"x": np.ones((6, 5))}, ValueError, r"layer 0, Dense\(3, 4.*got \(6, 5\)"),
         ({"x": np.ones(3)}, ValueError, "x: expected two axes or more"),
         ({"x": np.ones((0, 3))}, ValueError, "x: expected at least one value"),
         ({"x": np.ones((1, 3))}, ValueError, "BatchNorm.*two values or more"),
