@@ -93,15 +93,15 @@ def test_the_statistics_agree(shape, dtype, exact, assert_close):
     assert_close(true.variance.astype(dtype), exact(inputs["x"]).var(tuple(range(len(shape) - 1))))
 
 
-@each_mode
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5), (2, 3, 4, 5)], ids=str)
-def test_any_layout_will_do(training, statistics, shape, dtype, laid_out, assert_close):
+def test_any_layout_will_do(training, shape, dtype, laid_out, assert_close):
     inputs = make(shape, dtype)
     dy = upstream(inputs["x"])
     norm, other = filled(inputs), filled(inputs)
     assert_close(
-        other.forward(laid_out(inputs["x"]), training, statistics),
-        norm.forward(inputs["x"], training, statistics),
+        other.forward(laid_out(inputs["x"]), training),
+        norm.forward(inputs["x"], training),
     )
     assert_close(other.backward(laid_out(dy)), norm.backward(dy))
     for name in ("gamma", "beta"):

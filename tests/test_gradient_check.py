@@ -69,6 +69,11 @@ def network(norm=BatchNorm, activation=ReLU, sizes=SIZES, dtype=np.float32, seed
     return Sequential([*layers, Dense(*sizes[-2:], rng=rng, dtype=dtype)])
 
 
+def small_network(norm):
+    """Of few numbers, and smooth: where a ReLU is 0 throughout, nothing before it can be wrong."""
+    return network(norm, Tanh, sizes=(3, 2, 2, 2))
+
+
 # What is right passes
 
 
@@ -89,8 +94,13 @@ def test_batch_norm_passes_in_every_shape(shape, mode):
     assert report, report
 
 
-@each_mode
-@each_activation
+@pytest.mark.parametrize(
+    ("activation", "mode"),
+    [
+        *((ReLU, mode) for mode in MODES.values()),
+        *((each, {}) for each in (LeakyReLU, Sigmoid, Tanh)),
+    ],
+)
 def test_every_network_passes(activation, mode):
     report = gradient_check(network(BatchNorm, activation), batch(), **mode)
     assert report, report
@@ -101,7 +111,7 @@ def test_every_network_passes(activation, mode):
 @each_activation
 @pytest.mark.parametrize("norm", [None, BatchNorm], ids=["plain", "batch norm"])
 def test_every_network_passes_with_a_loss(norm, activation):
-    each = network(norm, activation)
+    each = network(norm, activation, sizes=(3, 3, 2))
     report = gradient_check(each, batch(), labels())
     assert report, report
     assert report.largest_error < 1e-7
@@ -110,7 +120,7 @@ def test_every_network_passes_with_a_loss(norm, activation):
 
 
 @pytest.mark.parametrize("norm", [None, BatchNorm], ids=["plain", "batch norm"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_wider_networks_pass_whatever_their_weights(norm, seed):
     wide = network(norm, sizes=(6, 5, 4, 3), seed=seed)
     report = gradient_check(wide, batch((8, 6), seed), seed=seed)
@@ -330,7 +340,7 @@ def test_every_wrong_backward_fails_alone(wrong, mode, shape):
 
 @each_wrong
 def test_every_wrong_backward_fails_in_a_network(wrong):
-    names = set(wrong_names(gradient_check(network(wrong), batch())))
+    names = set(wrong_names(gradient_check(small_network(wrong), batch((5, 3)))))
     if wrong in WRONG_DX:
         # All that lies before the second batch norm, and, but that two wrong signs make a right
         # one, what lies before the first.
@@ -345,7 +355,7 @@ def test_every_wrong_backward_fails_in_a_network(wrong):
 
 @pytest.mark.parametrize("wrong", [NoVarianceTerm, OneLessInTheVariance, DbetaMean])
 def test_the_loss_finds_a_wrong_backward_too(wrong):
-    names = wrong_names(gradient_check(network(wrong), batch(), labels()))
+    names = wrong_names(gradient_check(small_network(wrong), batch(), labels()))
     found = {name.removeprefix("loss: ") for name in names if name.startswith("loss: ")}
     assert found == {name for name in names if not name.startswith("loss: ")} != set()
 
@@ -383,7 +393,9 @@ class PopulationStatisticsAlways(BatchNorm):
         return dy * self.gamma / np.sqrt(self.population_variance + self.epsilon)
 
 
-@pytest.mark.parametrize("make_it", [lambda kind: kind(3), network], ids=["alone", "in a network"])
+@pytest.mark.parametrize(
+    "make_it", [lambda kind: kind(3), small_network], ids=["alone", "in a network"]
+)
 def test_a_backward_with_the_other_statistics_fails(make_it):
     x = batch()
     for mode in (MODES["training"], MODES["demonstration"]):
@@ -740,7 +752,7 @@ def test_the_tolerance_decides():
 
 
 def test_the_same_seed_makes_the_same_report():
-    for layer, x in ((network(), batch()), (Dense(100, 90, rng=0), batch((5, 100)))):
+    for layer, x in ((BatchNorm(3), batch()), (Dense(20, 9, rng=0), batch((5, 20)))):
         first, second, other = (gradient_check(layer, x, seed=seed) for seed in (4, 4, 5))
         assert str(first) == str(second)
         assert first.errors == second.errors

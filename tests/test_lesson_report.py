@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import experiment_functions as functions
 import numpy as np
@@ -16,6 +17,7 @@ from npbn import lesson
 from npbn.experiments import Record, Result, Run, build, machine, read_results
 from npbn.experiments.results import ResultsFile
 from npbn.lesson.claims import CLAIMS
+from npbn.lesson.report import markdown_report, rows
 from npbn.lesson.rules import DEPTHS, RATES, STDS, depth_runs, rate_runs, std_runs, steps_to
 from npbn.lesson.runs import Pair, lesson_runs
 
@@ -354,6 +356,31 @@ class TestCommittedResults:
     def test_agree_with_the_lesson_in_four_seeds_of_five(self, committed, number):
         pairs = call(number).pairs(committed)
         assert sum(map(call(number).agrees, pairs)) >= 4
+
+    @pytest.mark.parametrize("each", lesson_runs(), ids=lambda each: each.call)
+    def test_medians_are_the_lessons_where_both_learn(self, committed, each):
+        pairs = each.pairs(committed)
+        reported = each.reported[0]
+        bad = reported.initial_weights == "bad"
+        for side, own, theirs in (
+            ("without", [pair.without for pair in pairs], reported.validation_without),
+            ("with", [pair.with_ for pair in pairs], reported.validation_with),
+        ):
+            if each.is_lottery or theirs < 0.5:
+                continue
+            bound = 0.08 if (reported.run, side) == (3, "without") else 0.06 if bad else 0.02
+            middle = median(result.validation_accuracy for result in own)
+            assert abs(middle - theirs) <= bound
+
+    def test_the_table_in_docs_and_the_figures_of_readme_are_made_of_them(self, committed):
+        root = Path(__file__).parents[1]
+        assert (root / "docs" / "lesson_report.md").read_text(encoding="utf-8") == (
+            markdown_report(committed)
+        )
+        readme = (root / "README.md").read_text(encoding="utf-8")
+        shown = {row[0]: row for row in rows(committed)}
+        for number in ("1", "3", "4, 5", "12", "15, 18"):
+            assert f"{shown[number][4]} | {shown[number][5]}" in readme
 
     @pytest.mark.skipif(not os.environ.get("NPBN_DATA"), reason="NPBN_DATA names no MNIST folder")
     def test_a_run_gives_the_same_bits_on_the_same_machine(self, committed):
