@@ -340,12 +340,14 @@ class TestReport:
 COMMITTED = Path(__file__).parents[1] / "data" / "lesson_results.jsonl"
 
 
+@pytest.fixture(scope="module")
+def committed():
+    """The results of one full run."""
+    return read_results(COMMITTED)
+
+
 class TestCommittedResults:
     """The results of one full run, that README and report stand on."""
-
-    @pytest.fixture(scope="class")
-    def committed(self):
-        return read_results(COMMITTED)
 
     def test_are_whole(self, committed):
         runs = lesson.report_runs(SEEDS)
