@@ -2,8 +2,8 @@
 
 With no flags: all of the lesson's runs and what its claims need beside, at the seeds 0 to 4, two at
 a time. Results go to a file as they finish; after an interruption the same command goes on where
-it stopped. At the end it writes lesson_report.html, .md and .png. All of it takes about half an
-hour on two cores; --runs 2 --seeds 0 takes some seconds.
+it stopped. At the end it writes lesson_report.html, .md and .png. All of it took three
+quarters of an hour on two cores that were busy otherwise, too; --runs 2 --seeds 0 takes seconds.
 """
 
 import argparse
