@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -264,11 +265,16 @@ class _Run:
             diverged_at=header["diverged_at"],
         )
 
+    @cached_property
+    def _data_checksums(self) -> list[int]:
+        # Once a run: for MNIST that is 170 MB to read, too much for every checkpoint.
+        return [crc32(np.ascontiguousarray(each).data) for each in self.data]
+
     def _description(self) -> dict[str, Any]:
         return {
             "layers": self.network._description(),
             "optimizer": repr(self.optimizer),
-            "data": [crc32(each.tobytes()) for each in self.data],
+            "data": self._data_checksums,
             **self.settings,
         }
 

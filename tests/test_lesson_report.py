@@ -227,6 +227,13 @@ def made_up(tmp_path_factory):
     return path, lesson.write_report(path, folder)
 
 
+def chromium(folder):
+    """The start of a command that runs it without a window, a network or a profile of before."""
+    flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
+    flags += " disable-component-update disable-sync"
+    return [CHROMIUM, *(f"--{flag}" for flag in flags.split()), f"--user-data-dir={folder}/profile"]
+
+
 class TestReport:
     def test_needs_each_run_once(self):
         runs = lesson.report_runs(SEEDS)
@@ -285,18 +292,7 @@ class TestReport:
             "document.documentElement.scrollWidth + ' of ' + innerWidth; })</script>"
         )
         probe.write_text(html.read_text().replace("</head>", script + "</head>"))
-        browser = [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={tmp_path}/profile",
-            f"--window-size={width},2000",
-        ]
+        browser = [*chromium(tmp_path), f"--window-size={width},2000"]
         # Chromium's own window is never narrower than 500; a frame is.
         frame = tmp_path / "frame.html"
         frame.write_text(
@@ -321,17 +317,7 @@ class TestReport:
     @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
     def test_prints(self, made_up, tmp_path):
         pdf = tmp_path / "report.pdf"
-        command = [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            f"--user-data-dir={tmp_path}/profile",
-            f"--print-to-pdf={pdf}",
-            made_up[1][0].as_uri(),
-        ]
+        command = [*chromium(tmp_path), f"--print-to-pdf={pdf}", made_up[1][0].as_uri()]
         subprocess.run(command, capture_output=True, timeout=120, check=True)
         pages = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
         assert 1 <= pages <= 12
