@@ -46,7 +46,7 @@ class FunctionalBatchNorm(Layer):
 
     def backward(self, dy):
         cache = self._take_cache()
-        if hasattr(cache, "inverse_std"):
+        if hasattr(cache, "x_hat"):
             dx, dgamma, dbeta = functional.batch_norm_backward(dy, cache)
         else:
             dx, dgamma, dbeta = functional.batch_norm_inference_backward(

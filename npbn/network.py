@@ -127,6 +127,10 @@ class Sequential(Layer):
         """The layers' sources of randomness, by names like "2._rng"."""
         return self._gathered("generators")
 
+    @property
+    def _digits(self) -> Mapping[str, Array]:
+        return self._gathered("_digits")
+
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def forward(
         self,
@@ -181,10 +185,7 @@ class Sequential(Layer):
         return np.concatenate([functional.softmax(y) for y in self._inferred(x, statistics)])
 
     def predict(self, x: Array, *, statistics: Statistics = "population") -> NDArray[np.intp]:
-        """The class of each row, (N,): the place of the largest output; arguments as above.
-
-        Where an output is NaN, that place is the answer, as with np.argmax.
-        """
+        """The class of each row, (N,): the place of its largest output, or of a NaN, as np.argmax."""
         return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics)])
 
     def accuracy(
@@ -235,25 +236,22 @@ class Sequential(Layer):
         recompute_population(self._chain, images, batch_size)
 
     def fold_batch_norm(self) -> "Sequential":
-        """A network for inference with each BatchNorm folded into the Dense directly before it.
+        """A network for inference with each BatchNorm folded into the Dense right before it.
 
-        Its outputs with population statistics are this network's, to rounding. A BatchNorm that
-        does not follow a Dense stays, and so do all other layers, as copies; nested networks are
-        laid flat.
+        Its outputs with population statistics are this network's, to rounding. All other layers,
+        and a BatchNorm after another layer, stay as copies; nested networks are laid flat.
         """
         return Sequential(folded_layers(self._chain.layers))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and state, population statistics included, to the file `path`.
 
-        The file is written atomically: at any moment it is the old one or the new one, whole.
-        OSError where it cannot be written.
+        At any moment the file is the old one or the new one, whole. OSError where it cannot be.
         """
         checkpoint.save(path, {**self.parameters, **self.state}, {"layers": self._description()})
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Read parameters and state from a file that `save` wrote; all of it, or an error and
-        nothing.
+        """Read parameters and state from a file that `save` wrote: all of it, or nothing.
 
         FileNotFoundError where there is none; ValueError, naming the file, for another network's
         file or a damaged one.

@@ -208,6 +208,7 @@ class _Run:
     def _arrays(self) -> dict[str, Array]:
         network, optimizer = self.network, self.optimizer
         arrays = {f"network.{k}": v for k, v in {**network.parameters, **network.state}.items()}
+        arrays |= {f"network.digits.{name}": value for name, value in network._digits.items()}
         arrays |= {f"optimizer.{name}": value for name, value in optimizer.state.items()}
         return arrays
 

@@ -358,10 +358,12 @@ def test_training_moves_the_population_by_the_stated_line(momentum, shape, dtype
         norm.forward(make(shape, dtype, seed)["x"], training=True)
         for kind, batch in (("mean", norm.batch_mean), ("variance", norm.batch_variance)):
             expected = reference.update_population(
-                before[f"population_{kind}"], batch, momentum=momentum
+                before[f"population_{kind}"].astype(np.float64), batch, momentum=momentum
             )
-            assert expected.dtype == dtype
-            np.testing.assert_array_equal(norm.state[f"population_{kind}"], expected)
+            # What is shown in float32 is carried in float64.
+            error = abs(norm.state[f"population_{kind}"] - expected).max()
+            assert error <= np.finfo(dtype).eps * abs(expected).max()
+            assert norm.state[f"population_{kind}"].dtype == dtype
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)

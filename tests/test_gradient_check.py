@@ -185,12 +185,11 @@ class Wrong(BatchNorm):
     def _backward(self, dy, cache, input_gradient, out):
         gamma, _ = self._scale_and_shift()
         axes = tuple(range(dy.ndim - 1))
-        if not hasattr(cache, "centred"):  # population statistics
+        if not hasattr(cache, "x_hat"):  # population statistics
             std = np.sqrt(cache.variance + self.epsilon)
             x_hat = (cache.x - cache.mean) / std
         else:
-            std = 1 / cache.inverse_std
-            x_hat = (cache.centred - cache.remainder) / std
+            std, x_hat = cache.std, cache.x_hat
         right = super()._backward(dy, cache, True, None)
         self.m = dy.size // self.features
         self.mean_dy, self.mean_dy_x_hat = dy.mean(axes), (dy * x_hat).mean(axes)
@@ -374,7 +373,7 @@ class BatchStatisticsAlways(BatchNorm):
 
     def backward(self, dy):
         cache = self._take_cache()
-        if hasattr(cache, "centred"):
+        if hasattr(cache, "x_hat"):
             return self._backward(dy, cache, True, None)
         x_hat = (cache.x - cache.x.mean(0)) / np.sqrt(cache.x.var(0) + self.epsilon)
         self.gradients["beta"][...] = dy.sum(0)

@@ -237,7 +237,7 @@ class TestPasses:
         step()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 200 * 400 * 4 / 2
+        assert peak < 200 * 400 * 4
 
     def test_wrong_calls_name_the_layer_and_change_nothing(self):
         network = small()

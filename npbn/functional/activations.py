@@ -7,7 +7,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional._denormals import multiply
+from npbn.functional._denormals import flush, multiply
 
 
 class LeakyReLUCache(NamedTuple):
@@ -15,6 +15,16 @@ class LeakyReLUCache(NamedTuple):
 
     y: Array
     slope: float
+
+
+class SigmoidCache(NamedTuple):
+    """What the backward pass needs of the forward pass: y, and exp(-x), at most the largest number.
+
+    exp(-x) * y is 1 - y to the last digit, where 1 - y itself has lost them (x > 17 in float32).
+    """
+
+    y: Array
+    exponential: Array
 
 
 def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -58,23 +68,26 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None =
     return _leaky_relu_backward(dy, cache, _input_gradient(dy, cache.y, out))
 
 
-@np.errstate(over="ignore")
-def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
-    """y = 1 / (1 + exp(-x)). Returns y and the cache, which is y.
+def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidCache]:
+    """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
     Where y would be below the smallest normal number it is 0: denormal numbers cost a CPU many
     times the time. TypeError or ValueError for an x or out of another type or shape.
     """
     y = _output(x, out)
-    return y, _sigmoid_forward(x, y)
+    return y, _sigmoid_forward(x, y, np.empty(x.shape, x.dtype))
 
 
-def sigmoid_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+def sigmoid_backward(dy: Array, cache: SigmoidCache, *, out: Array | None = None) -> Array:
     """dx = dy * y * (1 - y), or 0 where that is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _sigmoid_backward(dy, cache, _input_gradient(dy, cache, out))
+    if not isinstance(cache, SigmoidCache):
+        raise TypeError(
+            f"cache: expected what sigmoid_forward returned, got {type(cache).__name__}"
+        )
+    return _sigmoid_backward(dy, cache, _input_gradient(dy, cache.y, out, cache.exponential))
 
 
 def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -99,30 +112,27 @@ def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
     return checks.output(out, x.shape, x.dtype, kept)
 
 
-def _input_gradient(dy: Array, y: Array, out: Array | None) -> Array:
+def _input_gradient(dy: Array, y: Array, out: Array | None, *kept: Array) -> Array:
     checks.float_array("cache", y)
     checks.upstream(dy, y)
-    return checks.output(out, dy.shape, dy.dtype, (dy, y))
+    return checks.output(out, dy.shape, dy.dtype, (dy, y, *kept))
 
 
-@lru_cache(maxsize=16)
-def _zeros(shape: tuple[int, ...], dtype: str) -> Array | int:
-    # An array of zeros is compared with in a third of the time that the scalar 0 takes (1.4 against
-    # 4.8 us at (60, 100)); beyond the cache's size reading it costs more than that.
-    if np.prod(shape) > 65536:
-        return 0
-    zeros = np.zeros(shape, dtype)
+@lru_cache(maxsize=64)
+def _zeros(shape: tuple[int, ...], dtype: str) -> Array:
+    # np.maximum takes an array of zeros in a third of the time that the scalar 0 takes (1.4 against
+    # 4.8 us at (60, 100)); where that would not stay in cache, one row of it.
+    zeros = np.zeros(shape if np.prod(shape) <= 16384 else shape[-1], dtype)
     zeros.flags.writeable = False
     return zeros
 
 
 def _relu_forward(x: Array, y: Array) -> Array:
-    np.maximum(x, _zeros(x.shape, x.dtype.char), out=y)
-    return y
+    return np.maximum(x, _zeros(x.shape, x.dtype.char), out=y)
 
 
 def _relu_backward(dy: Array, y: Array, dx: Array) -> Array:
-    return np.multiply(dy, np.greater(y, _zeros(y.shape, y.dtype.char)), out=dx)
+    return np.multiply(dy, np.greater(y, 0), out=dx)
 
 
 def _leaky_relu_forward(x: Array, slope: float, y: Array) -> LeakyReLUCache:
@@ -137,18 +147,26 @@ def _leaky_relu_backward(dy: Array, cache: LeakyReLUCache, dx: Array) -> Array:
     return dx
 
 
-def _sigmoid_forward(x: Array, y: Array) -> Array:
-    np.negative(x, out=y)
-    np.exp(y, out=y)
-    # The factor 4 makes exp(-x) infinite just where 1 / exp(-x) would become denormal.
-    np.multiply(y, 4, out=y)
-    np.add(y, 4, out=y)
-    return np.divide(4, y, out=y)
+@np.errstate(over="ignore")
+def _sigmoid_forward(x: Array, y: Array, exponential: Array) -> SigmoidCache:
+    limits = np.finfo(x.dtype)
+    np.negative(x, out=exponential)
+    np.exp(exponential, out=exponential)
+    smallest, largest = exponential.min(), exponential.max()
+    usual = smallest >= limits.tiny and largest <= 1 / limits.tiny
+    if not usual:
+        flush(exponential)
+        np.minimum(exponential, limits.max, out=exponential)
+    np.add(exponential, 1, out=y)
+    np.divide(1, y, out=y)
+    if not usual:
+        flush(y)
+    return SigmoidCache(y, exponential)
 
 
-def _sigmoid_backward(dy: Array, y: Array, dx: Array) -> Array:
-    np.subtract(1, y, out=dx)
-    np.multiply(dx, y, out=dx)
+def _sigmoid_backward(dy: Array, cache: SigmoidCache, dx: Array) -> Array:
+    np.multiply(cache.exponential, cache.y, out=dx)
+    np.multiply(dx, cache.y, out=dx)
     return multiply(dx, dy, out=dx)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.functional._blocks import constant
 from npbn.functional._denormals import flush
 
 
@@ -60,19 +61,24 @@ def squared_error(y: Array, target: Array) -> tuple[float, Array]:
 
 
 @lru_cache(maxsize=16)
-def _row_numbers(rows: int) -> Array:
-    return np.arange(rows)
+def _row_starts(rows: int, classes: int) -> Array:
+    return np.arange(0, rows * classes, classes)
 
 
 def _softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
-    rows = len(labels)
-    at_label = (_row_numbers(rows), labels)
-    shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+    rows, classes = logits.shape
+    kind = logits.dtype.char
+    at_label = np.add(_row_starts(rows, classes), labels, dtype=np.intp, casting="unsafe")
+    # Along the rows of a copy lying on its side: 1.9 us, not 3.7, for the largest of ten classes.
+    largest = np.maximum.reduce(np.ascontiguousarray(logits.T), axis=0)
+    shifted = logits - largest[:, np.newaxis]
     dlogits = np.exp(shifted)
-    sums = np.add.reduce(dlogits, axis=1, keepdims=True)
-    loss = float(np.add.reduce(np.log(sums[:, 0]) - shifted[at_label])) / rows
-    sums *= rows
-    dlogits /= sums
-    flush(dlogits)
-    dlogits[at_label] -= 1 / rows
-    return loss, dlogits
+    sums = dlogits.dot(constant(1.0, kind, classes))
+    losses = np.log(sums)
+    losses -= shifted.take(at_label)
+    sums *= constant(float(rows), kind)
+    dlogits /= sums[:, np.newaxis]
+    if not dlogits.min() >= np.finfo(logits.dtype).tiny:
+        flush(dlogits)
+    dlogits.put(at_label, dlogits.take(at_label) - constant(1 / rows, kind))
+    return float(np.add.reduce(losses)) / rows, dlogits

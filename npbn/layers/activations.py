@@ -54,7 +54,8 @@ class Sigmoid(BuiltInLayer):
         self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
     ) -> tuple[Array, Any]:
         y = _new(x, out)
-        return y, core._sigmoid_forward(x, y)
+        reusable = isinstance(spare, core.SigmoidCache) and spare.y.shape == x.shape
+        return y, core._sigmoid_forward(x, y, _new(x, spare.exponential if reusable else None))
 
     def _backward(
         self, dy: Array, cache: Any, input_gradient: bool, out: Array | None

@@ -104,6 +104,11 @@ class Layer:
             if isinstance(value, np.random.Generator)
         }
 
+    @property
+    def _digits(self) -> Mapping[str, Array]:
+        """What the state is rounded from, where more digits are carried than it shows."""
+        return {}
+
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
 

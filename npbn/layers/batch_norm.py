@@ -1,6 +1,7 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.functional import batch_norm as core
+from npbn.functional import _batch_norm as core
+from npbn.functional._batch_norm import BatchNormCache
+from npbn.functional._blocks import constant
 from npbn.layers.base import ArrayAttribute, BuiltInLayer
 
 
@@ -87,6 +90,30 @@ class BatchNorm(BuiltInLayer):
         self.batch_mean: Array | None = None
         self.batch_variance: Array | None = None
         self._values = 0
+        self._carried = np.array([zeros, ones], np.float64)
+        self._tie()
+
+    @property
+    def _digits(self) -> Mapping[str, Array]:
+        return {"population": self._carried}
+
+    def _tie(self) -> None:
+        """Lay the two population statistics side by side."""
+        self._shown = np.array(list(self._state.values()))
+        self._state = dict(zip(self._state, self._shown, strict=True))
+        self._carried_rows = tuple(self._carried)
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        super()._convert(dtype)
+        self._tie()
+        if self.batch_mean is not None and self.batch_variance is not None:
+            self.batch_mean = self.batch_mean.astype(dtype)
+            self.batch_variance = self.batch_variance.astype(dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Views of one array come back from a copy as arrays of their own."""
+        vars(self).update(state)
+        self._tie()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -127,52 +154,73 @@ class BatchNorm(BuiltInLayer):
         return y
 
     def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
+        self,
+        x: Array,
+        training: bool,
+        statistics: Statistics,
+        out: Array | None,
+        spare: Any,
+        centred: Array | None = None,
+        rectify: bool = False,
     ) -> tuple[Array, Any]:
+        """centred: an array to write over, may be x. rectify: also do the work of a ReLU."""
         if out is None:
             out = np.empty(x.shape, x.dtype)
         gamma, beta = self._scale_and_shift()
         if statistics == "population":
             mean, variance = self.population_mean.copy(), self.population_variance.copy()
-            core._batch_norm_inference(x, gamma, beta, mean, variance, self.epsilon, out)
+            core.inference(x, gamma, beta, mean, variance, self.epsilon, out, rectify)
             return out, PopulationCache(x, gamma.copy(), mean, variance)
-        reusable = isinstance(spare, core.BatchNormCache) and spare.centred.shape == x.shape
-        centred = spare.centred if reusable else np.empty(x.shape, x.dtype)
-        return out, core._batch_norm_forward(x, gamma, beta, self.epsilon, out, centred)
+        if centred is None and isinstance(spare, BatchNormCache) and spare.center is None:
+            centred = spare.values if spare.values.shape == x.shape else None
+        return out, core.forward(x, gamma, beta, self.epsilon, out, centred, rectify)
 
     def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
+        self,
+        dy: Array,
+        cache: Any,
+        input_gradient: bool,
+        out: Array | None,
+        rectified: Array | None = None,
     ) -> Array | None:
+        """rectified: the output of a ReLU behind, whose gradient dy is; then dy is written over."""
         dx = np.empty(dy.shape, dy.dtype) if out is None else out
+        dgamma, dbeta = self._gradients.get("gamma"), self._gradients.get("beta")
+        if dgamma is None:
+            dgamma = np.empty(self.features, dy.dtype)
+        if dbeta is None:
+            dbeta = np.empty(self.features, dy.dtype)
         if isinstance(cache, PopulationCache):
-            dgamma, dbeta = core._batch_norm_inference_backward(dy, *cache, self.epsilon, dx)
+            core.inference_backward(dy, *cache, self.epsilon, dx, dgamma, dbeta, rectified)
         else:
-            dgamma, dbeta = core._batch_norm_backward(dy, cache, dx)
-        if self.scale:
-            self._gradients["gamma"][...] = dgamma
-        if self.center:
-            self._gradients["beta"][...] = dbeta
+            core.backward(dy, cache, dx, dgamma, dbeta, rectified)
         return dx if input_gradient else None
 
     def _remember(self, y: Array, cache: Any) -> None:
         super()._remember(y, cache)
-        if isinstance(cache, core.BatchNormCache):
+        if isinstance(cache, BatchNormCache):
             self.batch_mean, self.batch_variance = cache.mean, cache.variance
             self._values = y.size // self.features
 
     def _move_population(self) -> None:
-        """population = momentum * population + (1 - momentum) * batch"""
-        new = 1 - self.momentum
-        batch_mean, batch_variance = self.batch_mean, self.batch_variance
-        assert batch_mean is not None
-        assert batch_variance is not None
-        mean, variance = self.population_mean, self.population_variance
-        mean *= self.momentum
-        mean += new * batch_mean
+        """population = momentum * population + (1 - momentum) * batch, carried in float64.
+
+        In float32 an average of 50,000 batches would be off by 3e-6.
+        """
+        carried, shown = self._carried, self._shown
+        # Unless someone has written into the state, it is the rounded average.
+        if carried.astype(shown.dtype).tobytes() != shown.tobytes():
+            carried[...] = shown
+        assert self.batch_mean is not None
+        assert self.batch_variance is not None
+        new, kind = 1 - self.momentum, shown.dtype.char
+        mean, variance = self._carried_rows
+        carried *= constant(self.momentum, "d")
+        mean += constant(new, kind) * self.batch_mean
         if self.unbiased_population:
             new *= self._values / (self._values - 1)
-        variance *= self.momentum
-        variance += new * batch_variance
+        variance += constant(new, kind) * self.batch_variance
+        shown[...] = carried
 
     def _scale_and_shift(self) -> tuple[Array, Array]:
         """gamma and beta, or the 1 and 0 that stand for one that is left out."""

@@ -1,5 +1,6 @@
 """Layers run one after another: work buffers, deferred population statistics, both passes."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,12 @@ class Chain:
         self._built_in = [type(layer) in BUILT_IN for layer in layers]
         self._forwards = [adapted(layer.forward) for layer in layers]
         self._backwards = [adapted(layer.backward) for layer in layers]
-        self._norms = [place for place, layer in enumerate(layers) if type(layer) is BatchNorm]
+        kinds = [type(layer) for layer in layers]
+        self._norms = [place for place, kind in enumerate(kinds) if kind is BatchNorm]
+        # A ReLU after a BatchNorm is done by it, while the numbers are in cache.
+        self._rectified = [pair == (BatchNorm, ReLU) for pair in itertools.pairwise([*kinds, None])]
+        # Nobody needs a Dense's output but the BatchNorm after it, which may centre it in place.
+        self._in_place = [pair == (Dense, BatchNorm) for pair in itertools.pairwise([None, *kinds])]
         trained = [place for place, layer in enumerate(layers) if layer.parameters]
         self._first_trained = trained[0] if trained else len(layers)
         self._first_foreign = (*self._built_in, False).index(False)
@@ -109,9 +115,11 @@ class Chain:
             # A variance that is not finite would make y = beta, and hide that it is not.
             y[...] = np.nan
         layer: Any
-        for place, layer in enumerate(self.layers):
-            if self._built_in[place]:
-                layer._remember(memory.outputs[place], memory.caches[place])
+        for layer, own, output, cache in zip(
+            self.layers, self._built_in, memory.outputs, memory.caches, strict=True
+        ):
+            if own:
+                layer._remember(output, cache)
         if training and statistics == "batch" and finite:
             for place in self._norms:
                 layer = self.layers[place]
@@ -154,18 +162,30 @@ class Chain:
     ) -> Array:
         outputs, caches = memory.outputs, memory.caches
         y = x
+        rectified = False
         for place in range(len(self.layers) if stop is None else stop):
             layer: Any = self.layers[place]
+            if rectified:
+                rectified = False
+                outputs[place] = caches[place] = y
+                continue
             if not self._built_in[place]:
                 y = self._foreign(place, y, training=training, statistics=statistics)
                 outputs[place] = y
                 continue
-            buffer, spare = outputs[place], caches[place]
+            rectified = self._rectified[place] and place + 1 != stop
+            buffer, spare = outputs[place + rectified], caches[place]
             if place > self._first_foreign:
                 self._check_after_foreign(place, y, training, statistics)
                 if buffer is not None and buffer.shape != layer._output_shape(y.shape):
                     buffer, spare = None, None
-            y, caches[place] = layer._forward(y, training, statistics, buffer, spare)
+            if type(layer) is BatchNorm:
+                centred = y if self._in_place[place] else None
+                y, caches[place] = layer._forward(
+                    y, training, statistics, buffer, spare, centred, rectified
+                )
+            else:
+                y, caches[place] = layer._forward(y, training, statistics, buffer, spare)
             outputs[place] = y
         return y
 
@@ -199,18 +219,32 @@ class Chain:
         for each in self.layers[:stop]:
             each._cache = None
         dx: Any = dy
+        own = False  # whether dx is ours to write
+        rectified: Array | None = None
         for place in range(len(self.layers) - 1, stop - 1, -1):
             layer: Any = self.layers[place]
             wanted = input_gradient or place > stop
-            if self._built_in[place]:
-                buffer = out if place == 0 else memory.input_gradients[place]
-                if buffer is not None and place > self._first_foreign:
-                    buffer = buffer if buffer.shape == layer._input_shape(dx.shape) else None
-                dx = layer._backward(dx, layer._take_cache(), wanted, buffer)
-                memory.input_gradients[place] = dx
+            if not self._built_in[place]:
+                # It may keep dy.
+                memory.gradients.pop(dx.shape, None)
+                dx, own = self._foreign_backward(place, dx, wanted), False
+                continue
+            cache = layer._take_cache()
+            if own and place > 0 and self._rectified[place - 1]:
+                rectified = cache
+                continue
+            if place == 0:
+                buffer = out
+            elif own and type(layer) is ReLU:
+                buffer = dx
             else:
-                dx = self._foreign_backward(place, dx, wanted)
-        memory.input_gradients[0] = None
+                buffer = memory.gradient(layer._input_shape(dx.shape), dx)
+            if rectified is None:
+                dx = layer._backward(dx, cache, wanted, buffer)
+            else:
+                dx = layer._backward(dx, cache, wanted, buffer, rectified)
+                rectified = None
+            own = True
         if not input_gradient:
             return None
         if not self._built_in[0]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from npbn._checks import Array
 from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
@@ -18,7 +20,15 @@ class Memory:
         self.x = x
         self.outputs: list[Array | None] = [None] * count
         self.caches: list[Any] = [None] * count
-        self.input_gradients: list[Array | None] = [None] * count
+        self.gradients: dict[tuple[int, ...], list[Array]] = {}
+        self._dtype = None if x is None else x.dtype
+
+    def gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
+        """An array to write a gradient to: one of two a shape, the one that is not dy."""
+        pair = self.gradients.get(shape)
+        if pair is None:
+            pair = self.gradients[shape] = [np.empty(shape, self._dtype) for _ in range(2)]
+        return pair[pair[0] is dy]
 
 
 def adapted(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,13 @@ class LeakyReLUCache(NamedTuple):
     slope: float
 
 
+class SigmoidCache(NamedTuple):
+    """What the backward pass needs of the forward pass; rest is 1 - y."""
+
+    y: Array
+    rest: Array
+
+
 def relu_forward(x: Array) -> tuple[Array, Array]:
     """y = max(x, 0). Returns y and the cache, which is x. NaN stays NaN."""
     return np.maximum(x, 0), x
@@ -37,19 +44,21 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUCache) -> Array:
     return np.where(x > 0, dy, slope * dy)
 
 
-def sigmoid_forward(x: Array) -> tuple[Array, Array]:
-    """y = 1 / (1 + exp(-x)). Returns y and the cache, which is y.
+def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
+    """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
-    Written as exp(-max(-x, 0)) / (1 + exp(-|x|)), so that no exponential can overflow.
+    Written as exp(-max(-x, 0)) / (1 + exp(-|x|)), so that no exponential can overflow. 1 - y is
+    that of -x, which has digits left where y has been rounded to 1.
     """
     y = np.exp(-np.maximum(-x, 0)) / (1 + np.exp(-np.abs(x)))
-    return y, y
+    rest = np.exp(-np.maximum(x, 0)) / (1 + np.exp(-np.abs(x)))
+    return y, SigmoidCache(y, rest)
 
 
-def sigmoid_backward(dy: Array, cache: Array) -> Array:
+def sigmoid_backward(dy: Array, cache: SigmoidCache) -> Array:
     """dx = dy * y * (1 - y)."""
-    y = cache
-    return dy * y * (1 - y)
+    y, rest = cache
+    return dy * y * rest
 
 
 def tanh_forward(x: Array) -> tuple[Array, Array]:

@@ -1,0 +1,233 @@
+"""The arithmetic of batch normalization, on arrays that were checked.
+
+Everything is done on (rows, D), block by block. A few rows are one block; what is centred then
+stays in cache for the backward pass. Of many rows the moments of the blocks are merged, and x is
+centred anew where it is needed.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from npbn._checks import Array
+from npbn.functional._blocks import FEW_ROWS, as_rows, constant, is_small, pieces, put_back
+from npbn.functional._sums import block_sums, merged
+from npbn.functional.activations import _relu_backward, _relu_forward
+
+
+class BatchNormCache(NamedTuple):
+    """What the backward pass needs of the forward pass.
+
+    values (..., D) is x, from which center (D,) is still to be subtracted, or where center is None,
+    x less its mean. What rounding left of the mean is `remainder` (D,): x_hat = (values - center -
+    remainder) / std, also where the mean is far larger than the standard deviation. std is
+    sqrt(variance + epsilon), scale is gamma / std. mean and variance (D,) are the batch's, the
+    variance the biased one.
+    """
+
+    values: Array
+    center: Array | None
+    mean: Array
+    variance: Array
+    remainder: Array
+    std: Array
+    scale: Array
+
+    @property
+    def x_hat(self) -> Array:
+        """The normalized x, (..., D), a new array."""
+        centred = self.values if self.center is None else self.values - self.center
+        return (centred - self.remainder) / self.std
+
+
+def forward(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    epsilon: float,
+    y: Array,
+    centred: Array | None = None,
+    rectify: bool = False,
+) -> BatchNormCache:
+    """Writes y, or max(y, 0) with rectify.
+
+    centred: where to keep x less its mean, if that is kept; C-contiguous, may be x itself.
+    """
+    rows, out = as_rows(x), as_rows(y)
+    if is_small(rows):
+        values = as_rows(np.empty(x.shape, x.dtype) if centred is None else centred)
+        mean, remainder, variance = _moments(rows, epsilon, out, values)
+        center = None
+    else:
+        values = rows
+        mean, remainder, variance = _moments(rows, epsilon, out)
+        center = mean
+    std = np.sqrt(variance + constant(epsilon, x.dtype.char))
+    scale = gamma / std
+    # What rounding left of the mean rides in the shift, and costs no pass.
+    shift = beta - scale * remainder
+    _normalize(values, center, scale, shift, out, rectify)
+    put_back(out, y)
+    if x.ndim > 2:
+        values = values.reshape(x.shape)
+    return BatchNormCache(values, center, mean + remainder, variance, remainder, std, scale)
+
+
+def _moments(
+    x: Array, epsilon: float, scratch: Array, centred: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """A mean, rounded, what is left of it, and the variance.
+
+    centred: where to leave x - mean. scratch, C-contiguous and shaped like x, is written over.
+    """
+    kind, features = x.dtype.char, x.shape[1]
+    few = x if centred is not None else x[:FEW_ROWS]
+    mean = block_sums(few, features, 1 / len(few))
+    for again in (True, False):
+        remainder, variance = _spread(x, mean, scratch, centred)
+        square = remainder * remainder
+        variance -= square
+        # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
+        np.maximum(variance, constant(0.0, kind), out=variance)
+        square /= variance + constant(epsilon, kind)
+        if not (again and square.dot(constant(1.0, kind, features)) > 1 and square.max() > 1):
+            break
+        # Too coarse: |mean| >> std, or the first rows are not like the others. Centre again.
+        mean = mean + remainder
+    return mean, remainder, variance
+
+
+def _spread(x: Array, center: Array, scratch: Array, centred: Array | None) -> tuple[Array, Array]:
+    """The means of x - center and of its square."""
+    features, weight = x.shape[1], 1 / len(x)
+    if centred is not None:
+        return _block_spread(x, center, centred, scratch, features, weight)
+    sums = []
+    for part, centers in pieces((center,), x):
+        # All blocks are centred in one place, which stays in cache.
+        room = scratch.reshape(-1)[: part.size].reshape(part.shape)
+        sums.append(_block_spread(part, centers, room, room, features, weight))
+    return merged(sums, x.dtype)
+
+
+def _block_spread(
+    x: Array, center: Array, difference: Array, square: Array, features: int, weight: float
+) -> tuple[Array, Array]:
+    np.subtract(x, center, out=difference)
+    first = block_sums(difference, features, weight)
+    np.multiply(difference, difference, out=square)
+    return first, block_sums(square, features, weight)
+
+
+def inference(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    epsilon: float,
+    y: Array,
+    rectify: bool = False,
+) -> Array:
+    """Writes y, or max(y, 0) with rectify; it may be x itself."""
+    rows, out = as_rows(x), as_rows(y)
+    scale = gamma / np.sqrt(variance + constant(epsilon, x.dtype.char))
+    # The mean first: in x * scale + (beta - mean * scale) both terms lose digits where |mean| >>
+    # std.
+    _normalize(rows, mean, scale, beta, out, rectify)
+    put_back(out, y)
+    return y
+
+
+def _normalize(
+    values: Array,
+    center: Array | None,
+    scale: Array,
+    shift: Array,
+    y: Array,
+    rectify: bool = False,
+) -> None:
+    """y = (values - center) * scale + shift; with rectify, max(y, 0)."""
+    vectors = (scale, shift) if center is None else (scale, shift, center)
+    for part, out, scales, shifts, *centers in pieces(vectors, values, y):
+        np.multiply(_centred(part, centers, out), scales, out=out)
+        np.add(out, shifts, out=out)
+        if rectify:
+            _relu_forward(out, out)
+
+
+def _centred(part: Array, centers: Sequence[Array], out: Array) -> Array:
+    return np.subtract(part, centers[0], out=out) if centers else part
+
+
+def backward(
+    dy: Array, cache: BatchNormCache, dx: Array, dgamma: Array, dbeta: Array, y: Array | None = None
+) -> None:
+    """Writes dx, dgamma and dbeta.
+
+    y: the output of a ReLU behind, whose gradient dy is; then dy is written over.
+    """
+    values, center, _, _, remainder, std, scale = cache
+    values, rows, out = as_rows(values), as_rows(dy), as_rows(dx)
+    total, products = _sums(rows, values, center, out, None if y is None else as_rows(y))
+    products = products - total * remainder
+    np.divide(products, std, out=dgamma)
+    np.copyto(dbeta, total)
+    # dx = scale * (dy - (slope * (values - center) + shift)): no array beside dx.
+    size = constant(float(len(rows)), dy.dtype.char)
+    slope = dgamma / std
+    slope /= size
+    shift = total / size
+    shift -= slope * remainder
+    vectors = (slope, shift, scale) if center is None else (slope, shift, scale, center)
+    for given, part, each, slopes, shifts, scales, *centers in pieces(vectors, rows, values, out):
+        np.multiply(_centred(part, centers, each), slopes, out=each)
+        np.add(each, shifts, out=each)
+        np.subtract(given, each, out=each)
+        np.multiply(each, scales, out=each)
+    put_back(out, dx)
+
+
+def _sums(
+    dy: Array,
+    values: Array,
+    center: Array | None,
+    scratch: Array,
+    y: Array | None = None,
+) -> tuple[Array, Array]:
+    """The sums of dy and of dy * (values - center) over all rows; writes scratch."""
+    features, sums = dy.shape[1], []
+    vectors = () if center is None else (center,)
+    outputs = () if y is None else (y,)
+    for given, part, out, *rest in pieces(vectors, dy, values, scratch, *outputs):
+        if outputs:
+            _relu_backward(given, rest.pop(0), given)
+        total = block_sums(given, features)
+        np.multiply(given, _centred(part, rest, out), out=out)
+        sums.append((total, block_sums(out, features)))
+    return merged(sums, dy.dtype)
+
+
+def inference_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    variance: Array,
+    epsilon: float,
+    dx: Array,
+    dgamma: Array,
+    dbeta: Array,
+    y: Array | None = None,
+) -> None:
+    """As backward, where mean and variance are constants."""
+    rows, out = as_rows(dy), as_rows(dx)
+    std = np.sqrt(variance + constant(epsilon, dy.dtype.char))
+    total, products = _sums(rows, as_rows(x), mean, out, None if y is None else as_rows(y))
+    np.divide(products, std, out=dgamma)
+    np.copyto(dbeta, total)
+    scale = gamma / std
+    for given, each, scales in pieces((scale,), rows, out):
+        np.multiply(given, scales, out=each)
+    put_back(out, dx)
