@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import figure, launch, tables, timing
+from benchmarks import figure, formatting, launch, tables, timing
 from benchmarks.bounds import bounds
 from benchmarks.comparison import Disagreement, check
 from benchmarks.context import Context
@@ -334,7 +334,7 @@ def test_every_bound_can_be_measured_by_what_a_full_run_has():
 
 def test_slope_is_that_of_the_upper_sizes():
     sizes = [1, 10, 100, 1000]
-    assert tables.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
+    assert formatting.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_slope_is_that_of_the_upper_sizes():
     ],
 )
 def test_seconds(value, text):
-    assert tables.seconds(value) == text
+    assert formatting.seconds(value) == text
 
 
 def test_records_are_put_together_by_case():
