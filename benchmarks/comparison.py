@@ -1,0 +1,46 @@
+"""Does a peer compute what npbn computes? Asked before anything is timed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+# Largest difference over the largest value: sums over 65,536 float32 rows, as textbook code takes
+# them, are off by some 1e-5; a forgotten term or a wrong axis is off by far more than these.
+TOLERANCES = {"float32": 5e-4, "float64": 1e-9}
+
+# Of predicted classes: so many may differ, as rounding decides between two almost equal outputs.
+CLASSES_THAT_MAY_DIFFER = 1e-3
+
+
+class Disagreement(Exception):
+    """A peer does not compute what npbn computes."""
+
+
+def check(
+    who: str, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], dtype: str
+) -> None:
+    """Disagreement, naming the peer and the largest difference, unless the arrays agree.
+
+    got, expected: arrays by name, the peer's and npbn's; the same names, but for what the peer does
+    not have. Whole numbers are classes. dtype: the coarser of the two types.
+    """
+    if not got or not set(got) <= set(expected):
+        raise Disagreement(f"{who}, {what}: has {sorted(got)}, npbn {sorted(expected)}")
+    worst: tuple[float, str] | None = None
+    for name, value in got.items():
+        error, allowed = _error(np.asarray(value), np.asarray(expected[name]), dtype)
+        if not error <= allowed and (worst is None or not error <= worst[0]):
+            worst = error, f"{name} differs by {error:.2g} of the largest, allowed {allowed:.2g}"
+    if worst is not None:
+        raise Disagreement(f"{who}, {what}: does not agree with npbn: {worst[1]}")
+
+
+def _error(value: Any, true: Any, dtype: str) -> tuple[float, float]:
+    if value.shape != true.shape:
+        return np.inf, 0.0
+    if true.dtype.kind in "iu":
+        return float(np.mean(value != true)), CLASSES_THAT_MAY_DIFFER
+    largest = max(float(np.abs(true).max()), float(np.finfo(true.dtype).tiny))
+    error = np.abs(value.astype(np.float64) - true.astype(np.float64)).max() / largest
+    return float(error), TOLERANCES[dtype]

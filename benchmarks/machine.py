@@ -1,0 +1,86 @@
+"""What a time depends on beside the code: the CPU, the system, BLAS, the versions."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+DISTRIBUTIONS = {
+    "pyperf": "pyperf",
+    "torch": "torch",
+    "jax": "jax",
+    "jaxlib": "jaxlib",
+    "tensorflow": "tensorflow_cpu",
+    "keras": "keras",
+    "autograd": "autograd",
+    "sklearn": "scikit-learn",
+    "scipy": "scipy",
+}
+
+
+def describe() -> dict[str, Any]:
+    """CPU, number of cores, system, Python, BLAS, and what pyperf tells where it is installed."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.dot(np.ones(2), np.ones(2))
+    blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "blas": [
+            " ".join(str(each.get(name)) for name in ("internal_api", "version", "architecture"))
+            for each in blas
+        ],
+        "blas_threads": [each["num_threads"] for each in blas],
+        "pyperf": _pyperf(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The version of npbn, of NumPy, and of each peer that is installed."""
+    import numpy as np
+
+    import npbn
+
+    found = {"npbn": npbn.__version__, "numpy": np.__version__}
+    for name, distribution in DISTRIBUTIONS.items():
+        for candidate in (distribution, name):
+            try:
+                found[name] = metadata.version(candidate)
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _pyperf() -> dict[str, Any]:
+    """pyperf's description of the machine (frequency, load, clock, ...); {} without pyperf."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "metadata.json"
+        command = [sys.executable, "-m", "pyperf", "collect_metadata", "-q", "-o", str(path)]
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode != 0 or not path.exists():
+            return {}
+        described = dict(json.loads(path.read_text(encoding="utf-8"))["metadata"])
+    # Where the interpreter lies and how the machine is called is nobody's business.
+    private = ("python_executable", "hostname", "name", "python_config_args", "python_cflags")
+    return {name: value for name, value in described.items() if name not in private}

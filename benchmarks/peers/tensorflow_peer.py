@@ -1,0 +1,171 @@
+"""TensorFlow: tf.function, with XLA and without, and Keras."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.peers import base
+from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM, Array, Kernels
+from benchmarks.timing import Task
+
+NAME = "tf.function"
+
+
+def _moments(x):
+    return tf.nn.moments(x, list(range(x.shape.rank - 1)))
+
+
+def _normalized(x, gamma, beta, mean, variance):
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
+
+
+def in_numpy(names):
+    """A function that makes arrays by name of what the timed call returned."""
+    return lambda result: {name: value.numpy() for name, value in names(result).items()}
+
+
+class TensorFlowPeer(base.Peer):
+    """tf.function over tf.nn, and Keras' train_on_batch."""
+
+    library = "tensorflow"
+
+    def kernels(self, case: base.KernelCase) -> Kernels:
+        x, gamma, beta, dy, dy_relu, mean, variance = map(
+            tf.constant,
+            (case.x, case.gamma, case.beta, case.dy, case.dy_relu, case.mean, case.variance),
+        )
+        arrays = x, gamma, beta
+
+        @tf.function
+        def forward(x, gamma, beta):
+            return _normalized(x, gamma, beta, *_moments(x))
+
+        def with_backward(function):
+            @tf.function
+            def both(arrays, dy):
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(arrays)
+                    y = function(*arrays)
+                return y, tape.gradient(y, arrays, output_gradients=dy)
+
+            return both
+
+        both = with_backward(lambda x, g, b: _normalized(x, g, b, *_moments(x)))
+        fused = with_backward(lambda x, g, b: tf.nn.relu(_normalized(x, g, b, *_moments(x))))
+        inference = tf.function(_normalized)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(arrays)
+            kept = forward(*arrays)
+
+        def backward():
+            return tape.gradient(kept, arrays, output_gradients=dy)
+
+        yield "forward", NAME, Task(lambda: forward(*arrays), in_numpy(base.output))
+        yield "backward", NAME, Task(backward, in_numpy(base.gradients))
+        for operation, run, names in (
+            ("forward+backward", lambda: both(arrays, dy), base.output_and_gradients),
+            ("inference", lambda: inference(*arrays, mean, variance), base.output),
+            ("bn+relu", lambda: fused(arrays, dy_relu), base.output_and_gradients),
+        ):
+            yield operation, NAME, Task(run, in_numpy(names))
+
+    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+        return {
+            NAME: _function_trainer(setup, jit_compile=False),
+            "tf.function, XLA": _function_trainer(setup, jit_compile=True),
+            "Keras train_on_batch": _keras_trainer(setup),
+        }
+
+    def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
+        variables = {name: tf.constant(value) for name, value in values.items()}
+        x = tf.constant(images)
+
+        @tf.function
+        def predict(x):
+            return tf.argmax(_logits(variables, x, training=False), 1)
+
+        return {NAME: Task(lambda: predict(x), base.classes)}
+
+
+def _logits(values, x, training):
+    last = base.depth(values) - 1
+    for i in range(last + 1):
+        x = tf.matmul(x, values[f"weight{i}"])
+        if f"bias{i}" in values:
+            x = tf.nn.bias_add(x, values[f"bias{i}"])
+        if f"gamma{i}" in values:
+            mean, variance = values[f"mean{i}"], values[f"variance{i}"]
+            if training:
+                batch = _moments(x)
+                for population, new in zip((mean, variance), batch, strict=True):
+                    population.assign(MOMENTUM * population + (1 - MOMENTUM) * new)
+                mean, variance = batch
+            x = _normalized(x, values[f"gamma{i}"], values[f"beta{i}"], mean, variance)
+        if i < last:
+            x = tf.nn.relu(x)
+    return x
+
+
+def _function_trainer(setup, jit_compile):
+    values = {name: tf.Variable(value) for name, value in setup.values.items()}
+    names = base.trained(setup.values)
+    parameters = [values[name] for name in names]
+
+    @tf.function(jit_compile=jit_compile)
+    def compiled(images, labels):
+        with tf.GradientTape() as tape:
+            logits = _logits(values, images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        for own, gradient in zip(parameters, tape.gradient(loss, parameters), strict=True):
+            own.assign_sub(LEARNING_RATE * gradient)
+        return loss
+
+    batches = [(tf.constant(images), tf.constant(labels)) for images, labels in setup.batches]
+    return base.Trainer(
+        lambda images, labels: float(compiled(images, labels)),
+        batches,
+        lambda: {name: values[name].numpy() for name in names},
+    )
+
+
+def keras_model(values):
+    """The network in Keras, compiled for gradient descent, with these values."""
+    last = base.depth(values) - 1
+    layers: list[keras.layers.Layer] = [keras.layers.Input((len(values["weight0"]),))]
+    for i in range(last + 1):
+        width = values[f"weight{i}"].shape[1]
+        layers.append(keras.layers.Dense(width, use_bias=f"bias{i}" in values))
+        if f"gamma{i}" in values:
+            layers.append(keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON))
+        if i < last:
+            layers.append(keras.layers.ReLU())
+    keras_network = keras.Sequential(layers)
+    keras_network.set_weights([values[name] for name in _keras_order(values)])
+    keras_network.compile(
+        keras.optimizers.SGD(LEARNING_RATE),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return keras_network
+
+
+def _keras_order(values):
+    kinds = ("weight", "bias", "gamma", "beta", "mean", "variance")
+    ordered = [f"{kind}{i}" for i in range(base.depth(values)) for kind in kinds]
+    return [name for name in ordered if name in values]
+
+
+def _keras_trainer(setup):
+    network = keras_model(setup.values)
+    names, wanted = _keras_order(setup.values), set(base.trained(setup.values))
+
+    def step(images, labels):
+        # Keras returns the mean of all losses since the last reset.
+        network.reset_metrics()
+        return float(np.asarray(network.train_on_batch(images, labels)))
+
+    def parameters():
+        pairs = zip(names, network.get_weights(), strict=True)
+        return {name: value for name, value in pairs if name in wanted}
+
+    return base.Trainer(step, setup.batches, parameters)

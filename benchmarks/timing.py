@@ -1,0 +1,121 @@
+"""Interleaved turns: A B C A B C ..., so that what disturbs the machine disturbs all alike.
+
+pyperf, whose description of the machine we keep, measures one benchmark after another: minutes lie
+between two libraries whose ratio is wanted, and a shared machine's speed drifts by more than the
+ratio in that time. It has no interleaving, so these turns are our own. From its method we have the
+rest: repetitions calibrated to a shortest time, a warm-up that is not counted, every value kept.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to time, and what it computes.
+
+    run: the timed call, nothing but what a user would write. result: makes NumPy arrays by name of
+    what run returned, to compare them. units: how many operations one call does; the time is that
+    of one.
+    """
+
+    run: Callable[[], Any]
+    result: Callable[[Any], Mapping[str, Any]] = field(default=lambda _: {})
+    units: float = 1.0
+
+
+@dataclass
+class Times:
+    """Seconds an operation took, turn by turn, on the clock and of the processor's time."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    calls: int = 1
+
+    def add(self, wall: float, cpu: float, operations: float) -> None:
+        """One turn more, in which so many operations took these seconds."""
+        self.wall.append(wall / operations)
+        self.cpu.append(cpu / operations)
+
+
+def measure(
+    tasks: Mapping[str, Task],
+    *,
+    turns: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> dict[str, Times]:
+    """Time all tasks in interleaved turns; each turn of each takes `seconds` or one call.
+
+    Every other round goes backwards, so that nobody always comes after the same neighbour. Returns
+    the times by the tasks' names; value i of each was taken in the same round.
+    """
+    times = {
+        name: Times(calls=calibrated(task.run, seconds, clock)) for name, task in tasks.items()
+    }
+    with _quiet_collector():
+        for turn in range(turns):
+            names = list(tasks) if turn % 2 == 0 else list(reversed(tasks))
+            for name in names:
+                task, calls = tasks[name], times[name].calls
+                wall, cpu = one_turn(task.run, calls, clock, cpu_clock)
+                times[name].add(wall, cpu, calls * task.units)
+    return times
+
+
+def ratio(numerator: Iterable[float], denominator: Iterable[float]) -> float:
+    """The median of the ratios of turns that were taken in the same round."""
+    pairs = zip(numerator, denominator, strict=True)
+    return float(np.median([above / below for above, below in pairs]))
+
+
+def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    low, middle, high = np.percentile(list(values), [25, 50, 75])
+    return float(low), float(middle), float(high)
+
+
+def calibrated(
+    run: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """How many calls take `seconds`, found after a call that warms up."""
+    run()
+    calls = 1
+    while True:
+        taken, _ = one_turn(run, calls, clock, clock)
+        if taken >= seconds:
+            return calls
+        # By the time taken, but at most tenfold: a short time says little about a long one.
+        calls = max(calls + 1, int(calls * min(10.0, 1.1 * seconds / max(taken, 1e-9))))
+
+
+def one_turn(
+    run: Callable[[], Any],
+    calls: int,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> tuple[float, float]:
+    """Seconds that so many calls took, on the clock and of the processor's time."""
+    cpu, start = cpu_clock(), clock()
+    for _ in repeat(None, calls):
+        run()
+    return clock() - start, cpu_clock() - cpu
+
+
+@contextmanager
+def _quiet_collector() -> Any:
+    """Leave what the libraries made at import to itself: to search it takes 0.1 s a collection."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

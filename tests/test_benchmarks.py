@@ -1,0 +1,475 @@
+"""The benchmark: turns, ratios, comparison before timing, the file, and what is made of it."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import figure, formatting, launch, tables, timing
+from benchmarks.bounds import bounds
+from benchmarks.comparison import Disagreement, check
+from benchmarks.context import Context
+from benchmarks.groups import GROUPS, evaluation, group, growth, kernels, memory, step
+from benchmarks.peers import PEERS, base, load
+from benchmarks.results import Record, Results, cases
+from benchmarks.settings import FULL, QUICK, Settings, environment
+from benchmarks.timing import Task, Times
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "benchmarks").rglob("*.py"))
+TINY = Settings(turns=2, seconds=1e-4, shapes=((6, 4),), dtypes=("float32",), images=50)
+
+
+REQUEST = launch.plan(TINY, ["kernels"], ["textbook"], False)[0]
+
+
+class Clock:
+    """Time passes only when a task says so."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.calls = []
+
+    def __call__(self):
+        return self.now
+
+    def task(self, name, seconds, units=1.0):
+        def run():
+            self.calls.append(name)
+            self.now += seconds
+
+        return Task(run, units=units)
+
+
+def measured(clock, tasks, **settings):
+    return timing.measure(tasks, clock=clock, cpu_clock=clock, **settings)
+
+
+def test_turns_are_interleaved_and_every_other_round_goes_backwards():
+    clock = Clock()
+    tasks = {name: clock.task(name, 1.0) for name in "abc"}
+    measured(clock, tasks, turns=3, seconds=0.5)
+    # Two calls of each to warm up and to calibrate come first.
+    assert "".join(clock.calls) == "aabbcc" + "abc" + "cba" + "abc"
+
+
+def test_a_turn_is_as_long_as_asked_for():
+    clock = Clock()
+    times = measured(clock, {"a": clock.task("a", 0.001)}, turns=1, seconds=0.25)
+    assert 250 <= times["a"].calls <= 300
+    assert times["a"].wall == pytest.approx([0.001])
+
+
+def test_time_is_that_of_one_unit():
+    clock = Clock()
+    times = measured(clock, {"a": clock.task("a", 2.0, units=100)}, turns=2, seconds=0.1)
+    assert times["a"].wall == pytest.approx([0.02, 0.02])
+    assert times["a"].cpu == pytest.approx([0.02, 0.02])
+
+
+def test_the_ratio_is_the_median_of_the_ratios_of_each_round():
+    # The machine is ten times slower in the second round: the ratio of medians would be 1.
+    assert timing.ratio([2, 20, 4], [1, 10, 4]) == 2
+    with pytest.raises(ValueError, match="zip"):
+        timing.ratio([1, 2], [1])
+
+
+def test_quartiles():
+    assert timing.quartiles([1, 2, 3, 4, 5]) == (2, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_comparison_lets_rounding_pass_and_names_the_rest(dtype):
+    true = {"y": np.linspace(-1, 2, 7).astype(dtype), "classes": np.arange(3)}
+    check("peer", "case", true, true, dtype)
+    check("peer", "case", {"y": true["y"] * (1 + 4 * np.finfo(dtype).eps)}, true, dtype)
+    with pytest.raises(Disagreement, match=r"peer, case: .*: y differs by 0\.001 of the largest"):
+        check("peer", "case", {"y": true["y"] * 1.001}, true, dtype)
+    with pytest.raises(Disagreement, match="classes differs by 1 of"):
+        check("peer", "case", {"classes": true["classes"] + 1}, true, dtype)
+    with pytest.raises(Disagreement, match="differs by nan"):
+        check("peer", "case", {"y": true["y"] * np.nan}, true, dtype)
+    with pytest.raises(Disagreement, match="differs by inf"):
+        check("peer", "case", {"y": true["y"][:1]}, true, dtype)
+    with pytest.raises(Disagreement, match=r"has \[\]"):
+        check("peer", "case", {}, true, dtype)
+
+
+class Wrong(base.Peer):
+    """Off by a hundredth in the kernels, by the losses in the steps; predicts class 0."""
+
+    library = "wrong"
+
+    def kernels(self, case):
+        for operation, _, task in load([])[0][0].kernels(case):
+
+            def result(returned, task=task):
+                return {name: 1.01 * value for name, value in task.result(returned).items()}
+
+            yield operation, "wrong", Task(task.run, result)
+
+    def trainers(self, setup):
+        trainer = load([])[0][0].trainers(setup)["npbn"]
+        own = base.Trainer(trainer.step, setup.batches, trainer.parameters)
+        own.first = lambda count: {"losses": np.zeros(count)}
+        return {"wrong": own}
+
+    def evaluations(self, values, images):
+        return {"wrong": Task(lambda: np.zeros(len(images), int), base.classes)}
+
+
+@pytest.mark.parametrize("part", [kernels, step, evaluation, growth])
+def test_a_peer_that_is_wrong_is_named_before_anything_is_timed(part, monkeypatch):
+    monkeypatch.setattr(growth, "BESIDE", ("npbn", "wrong"))
+    monkeypatch.setattr(timing, "measure", lambda *args, **kwargs: pytest.fail("timed"))
+    peers = [*load([])[0], Wrong()]
+    case = part.cases(TINY)[0]
+    with pytest.raises(Disagreement, match=r"wrong, .* differs by"):
+        list(part.run(case, Context(TINY, peers)))
+
+
+@pytest.fixture(scope="module")
+def peers():
+    """The peers that need NumPy alone, and PyTorch where it is installed."""
+    return load(["reference", "textbook", "pytorch"])[0]
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 2, 2, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_peers_agree_on_kernels(peers, shape, dtype):
+    arrays = base.KernelCase(shape, dtype)
+    context = Context(TINY, peers)
+    for operation in base.OPERATIONS:
+        tasks = kernels.checked_tasks(operation, arrays, context)
+        assert {"npbn", "npbn.reference", "textbook NumPy"} <= set(tasks)
+        for task in tasks.values():
+            results = task.result(task.run())
+            assert {np.asarray(each).dtype.name for each in results.values()} == {dtype}
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_peers_agree_on_steps_and_classes(peers, batch_norm):
+    context = Context(TINY, peers)
+    tasks = step.checked_tasks(base.make_setup(batch_norm, (784, 7, 10), 8), context)
+    assert {"npbn", "textbook NumPy", "textbook NumPy, float64"} <= set(tasks)
+    case = {"batch_norm": batch_norm, "images": 50}
+    records = list(evaluation.run(case, context))
+    assert {"npbn", "textbook NumPy"} <= {record.who for record in records}
+    assert ("npbn, folded" in {record.who for record in records}) == batch_norm
+
+
+def test_a_kernel_case_has_no_gradient_where_rounding_decides_about_relu():
+    case = base.KernelCase((5000, 4), "float32")
+    zeros = np.count_nonzero(case.dy_relu == 0)
+    assert 0 < zeros < 100
+    assert np.count_nonzero(case.dy == 0) == 0
+
+
+def test_the_floor_of_a_kernel_is_a_copy_of_its_bytes():
+    arrays = base.KernelCase((6, 4), "float32")
+    # A copy moves two arrays; forward and backward together move five.
+    assert kernels.floor("forward", arrays).units == 1
+    assert kernels.floor("forward+backward", arrays).units == pytest.approx(2 / 5)
+
+
+def test_bare_products_are_all_but_the_first_layers_dx(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(
+        np, "matmul", lambda a, b, out: shapes.append((*a.shape, b.shape[1], *out.shape))
+    )
+    step.bare_products(base.make_setup(True)).run()
+    assert len(shapes) == 11
+    assert shapes[0] == (60, 784, 100, 60, 100)
+    assert shapes[1] == (784, 60, 100, 784, 100)
+    assert (60, 100, 784, 60, 784) not in shapes
+
+
+def test_with_default_threads_one_library_alone_is_timed(peers):
+    context = Context(TINY, peers, "default", "textbook")
+    (case,) = kernels.cases(TINY)
+    records = list(kernels.run(case, context))
+    assert {(r.who, r.threads) for r in records} == {("textbook NumPy", "default")}
+
+
+def test_memory_finds_a_planted_allocation():
+    kept = []
+
+    def one_after_the_other():
+        # The most at a time, not the sum: the first is free when the second comes.
+        for _ in range(3):
+            np.zeros(10_000)
+
+    assert memory.peak_allocation(lambda: None) < 1000
+    assert 80_000 <= memory.peak_allocation(one_after_the_other) < 90_000
+    assert 160_000 <= memory.peak_allocation(lambda: kept.append(np.zeros(20_000))) < 170_000
+
+
+def test_memory_of_a_step_stands_beside_a_hidden_activation(peers):
+    records = list(memory.run({"what": "step", "batch_norm": True}, Context(TINY, peers)))
+    assert {record.who for record in records} == {"npbn", "training_steps"}
+    assert {record.case["activation_bytes"] for record in records} == {60 * 100 * 4}
+
+
+def test_a_busy_process_ends_with_its_block():
+    with step.busy_process() as process:
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_missing_libraries_are_left_out_and_said_so(monkeypatch):
+    monkeypatch.setitem(PEERS, "jax", ("jax_peer", "JaxPeer", ("no_such_library",)))
+    found, missing = load(["jax", "textbook"])
+    assert [peer.library for peer in found] == ["npbn", "textbook"]
+    assert missing == {"jax": "no_such_library is not installed"}
+
+
+def test_one_thread_is_set_for_every_library(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    one, default = environment("one"), environment("default")
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
+    assert {one[name] for name in names} == {"1"}
+    assert not set(names) & set(default)
+
+
+@pytest.mark.parametrize("settings", [FULL, QUICK, TINY])
+def test_settings_survive_json(settings):
+    assert Settings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+def test_the_plan_times_each_library_alone_with_default_threads():
+    first, *others = launch.plan(FULL, ["memory", "step"], ["textbook", "jax"], True)
+    assert (first["threads"], first["only"], first["groups"]) == ("one", None, ["memory", "step"])
+    assert [each["only"] for each in others] == ["npbn", "textbook", "jax"]
+    assert {tuple(each["groups"]) for each in others} == {("step",)}
+    assert launch.plan(QUICK, ["memory"], ["jax"], True)[1:] == []
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_has_cases_that_json_can_hold(name):
+    for settings in (FULL, QUICK):
+        found = group(name).cases(settings)
+        assert found
+        assert json.loads(json.dumps(found)) == found
+
+
+def some_results():
+    """A file's worth of made-up values."""
+    results = Results(run={"quick": True, "complete": True}, missing={"jax": "not installed"})
+
+    def add(part, case, **medians):
+        for who, value in medians.items():
+            values = [value * 0.9, value, value * 1.1]
+            record = Record(part, case, who.replace("_", " "), "one", values, cpu=values)
+            results.records.append(record)
+
+    for shape in ([60, 100], [1024, 1024]):
+        case = {"operation": "forward+backward", "shape": shape, "dtype": "float32"}
+        add("kernels", case, npbn=2e-5, PyTorch=4e-5, textbook_NumPy=5e-5, floor=1e-6)
+    case = {"batch_norm": True, "busy": False}
+    add("step", case, npbn=3e-4, PyTorch=9e-4, bare_products=2e-4)
+    for size in (2, 20, 200, 2000):
+        case = {"along": "batch", "size": size, "batch_norm": True}
+        add("growth", case, npbn=size * 1e-5, bare_products=size * 5e-6)
+    memory_case = {"what": "step", "batch_norm": True, "activation_bytes": 24000}
+    results.records.append(Record("memory", memory_case, "npbn", "one", [900.0], unit="bytes"))
+    add("import", {}, numpy=0.05, npbn=0.1)
+    return results
+
+
+def test_the_file_holds_every_value(tmp_path):
+    results, path = some_results(), tmp_path / "results.json"
+    results.save(path)
+    assert Results.load(path) == results
+    assert [each.name for each in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 0}', '{"format": 1, "records": [1]}'])
+def test_another_file_is_refused_by_name(tmp_path, text, capsys):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"other\.json: not a file of"):
+        Results.load(path)
+    assert tables.main([str(path)]) == 1
+    assert tables.main([str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_tables_are_made_from_the_file_alone(tmp_path):
+    path = tmp_path / "results.json"
+    some_results().save(path)
+    code = (
+        "import sys; from benchmarks import tables; tables.main(sys.argv[1:]); "
+        "assert not {'torch', 'jax', 'tensorflow', 'matplotlib'} & set(sys.modules)"
+    )
+    done = run(["-c", code, str(path)], check=True)
+    text = done.stdout
+    assert "| npbn           | 20.0 µs" in text
+    assert "x 0.50" in text  # 2e-5 over 4e-5
+    assert "24.0 kB" in text
+    assert "| slope |" in text
+    assert "jax: not installed" in text
+
+
+def test_bounds_are_printed_with_what_was_measured():
+    text = tables.report(some_results())
+    rows = [line for line in text.splitlines() if line.startswith("| training step")]
+    assert any("matrix products" in row and "1.45" in row and "1.500 |  no" in row for row in rows)
+    assert any("PyTorch eager" in row and "0.333 | yes" in row for row in rows)
+    assert not any("JAX" in row for row in rows)
+
+
+def test_every_bound_can_be_measured_by_what_a_full_run_has():
+    found = list(bounds())
+    assert len(found) == len({bound.what for bound in found}) == 23
+    assert [bound.measured(Results()) for bound in found] == [None] * 23
+    shapes = {tuple(case["shape"]) for case in kernels.cases(FULL)}
+    assert len(shapes) == 7
+
+
+def test_slope_is_that_of_the_upper_sizes():
+    sizes = [1, 10, 100, 1000]
+    assert formatting.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.234e-6, "1.23 µs"),
+        (9.996e-6, "10.0 µs"),
+        (1.5e-4, "150 µs"),
+        (9.996e-4, "1.00 ms"),
+        (0.01234, "12.3 ms"),
+        (0.9996, "1.00 s"),
+        (61.0, "61.0 s"),
+    ],
+)
+def test_seconds(value, text):
+    assert formatting.seconds(value) == text
+
+
+def test_records_are_put_together_by_case():
+    grouped = cases(some_results().find("kernels"))
+    assert [len(records) for _, records in grouped] == [4, 4]
+
+
+def test_starved_measurements_are_reported():
+    results = some_results()
+    results.records[0].cpu = [value / 2 for value in results.records[0].values]
+    assert "1 of 22 measurements had less than 0.9 of a core" in tables.report(results)
+
+
+def test_the_figure_is_made_from_the_file(tmp_path):
+    path, target = tmp_path / "results.json", tmp_path / "figure.png"
+    results = some_results()
+    results.save(path)
+    assert tables.main([str(path), "--figure", str(target)]) == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+    left, right = figure.draw(results).axes
+    assert {line.get_label() for line in left.lines} == {
+        "npbn",
+        "PyTorch",
+        "textbook NumPy",
+        "floor",
+    }
+    assert left.get_xscale() == left.get_yscale() == right.get_xscale() == "log"
+    assert right.lines[0].get_xdata().tolist() == [2, 20, 200, 2000]
+
+
+def test_no_figure_of_nothing(tmp_path, capsys):
+    path = tmp_path / "results.json"
+    Results().save(path)
+    assert tables.main([str(path), "--figure", str(tmp_path / "figure.png")]) == 1
+    assert "nothing to draw" in capsys.readouterr().err
+
+
+def test_the_command_measures_prints_and_keeps(tmp_path):
+    path = tmp_path / "results.json"
+    arguments = ["--quick", "kernels", "--peers", "textbook,reference"]
+    arguments += ["--shapes", "60x100", "--turns", "3", "--json", str(path)]
+    done = run(["-m", "benchmarks", *arguments], check=True)
+    assert "Batch norm, forward+backward, float32" in done.stdout
+    assert "npbn.reference" in done.stdout
+    assert "1/1" in done.stderr  # the progress bar
+    results = Results.load(path)
+    assert results.run["complete"]
+    assert results.machine["cpu"]
+    assert results.machine["blas_threads"]["one"] == [1]
+    assert {"npbn", "numpy"} <= set(results.versions)
+    assert {len(record.values) for record in results.records} == {3}
+    assert all(0 < value < 1 for record in results.records for value in record.values)
+    assert len(results.records) == 5 * 4
+    assert results.ratio("kernels", "npbn", "floor", operation="inference") > 1
+
+
+def test_what_a_worker_says_of_its_failure_is_the_error(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(launch, "plan", lambda *args: [{**REQUEST, "groups": []}])
+
+    def fail(request, results, on_case):
+        results.records.append(Record("step", {"batch_norm": True, "busy": False}, "a", "one", [1]))
+        raise launch.WorkerFailed("PyTorch, case: does not agree with npbn")
+
+    monkeypatch.setattr(launch, "gather", fail)
+    assert command.main(["step", "--json", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert "PyTorch, case: does not agree with npbn" in captured.err
+    assert "did not finish" in captured.out
+    assert len(Results.load(path).records) == 1
+
+
+def test_a_worker_that_fails_is_reported():
+    with pytest.raises(launch.WorkerFailed, match="KeyError"):
+        launch.gather({**REQUEST, "libraries": ["no such"]}, Results(), print)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kernel"], "no group kernel"),
+        (["--peers", "torch"], "no peer torch"),
+        (["--shapes", "60"], "two axes"),
+        (["--shapes", "axb"], "60x100"),
+    ],
+)
+def test_mistyped_arguments_are_named(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        command.parse_arguments(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_times_are_a_unit_each():
+    times = Times()
+    times.add(2.0, 1.0, 4)
+    assert (times.wall, times.cpu) == ([0.5], [0.25])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_everything_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = ast.FunctionDef | ast.ClassDef
+    public = [n for n in tree.body if isinstance(n, kinds) and not n.name.startswith("_")]
+    assert not [n for n in [tree, *public] if not ast.get_docstring(n)]
+
+
+def run(arguments, **options):
+    """A Python process in the repository, and what it printed."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        **options,
+    )
