@@ -185,7 +185,7 @@ class Sequential(Layer):
         return np.concatenate([functional.softmax(y) for y in self._inferred(x, statistics)])
 
     def predict(self, x: Array, *, statistics: Statistics = "population") -> NDArray[np.intp]:
-        """The class of each row, (N,): the place of its largest output, or of a NaN, as np.argmax."""
+        """The class of each row, (N,): the place of its largest output, or of a NaN."""
         return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics)])
 
     def accuracy(
