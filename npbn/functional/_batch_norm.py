@@ -11,9 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from npbn._checks import Array
-from npbn.functional._blocks import FEW_ROWS, as_rows, constant, is_small, pieces, put_back
+from npbn.functional._blocks import as_rows, constant, is_small, pieces, put_back
 from npbn.functional._sums import block_sums, merged
 from npbn.functional.activations import _relu_backward, _relu_forward
+
+SOME_ROWS = 256
+# The share of the variance that the square of what is left of the mean may have.
+COARSE = 1 / 16
 
 
 class BatchNormCache(NamedTuple):
@@ -57,11 +61,11 @@ def forward(
     rows, out = as_rows(x), as_rows(y)
     if is_small(rows):
         values = as_rows(np.empty(x.shape, x.dtype) if centred is None else centred)
-        mean, remainder, variance = _moments(rows, epsilon, out, values)
+        mean, remainder, variance = _moments(rows, out, values)
         center = None
     else:
         values = rows
-        mean, remainder, variance = _moments(rows, epsilon, out)
+        mean, remainder, variance = _moments(rows, out)
         center = mean
     std = np.sqrt(variance + constant(epsilon, x.dtype.char))
     scale = gamma / std
@@ -74,27 +78,27 @@ def forward(
     return BatchNormCache(values, center, mean + remainder, variance, remainder, std, scale)
 
 
-def _moments(
-    x: Array, epsilon: float, scratch: Array, centred: Array | None = None
-) -> tuple[Array, Array, Array]:
+def _moments(x: Array, scratch: Array, centred: Array | None = None) -> tuple[Array, Array, Array]:
     """A mean, rounded, what is left of it, and the variance.
 
     centred: where to leave x - mean. scratch, C-contiguous and shaped like x, is written over.
     """
     kind, features = x.dtype.char, x.shape[1]
-    few = x if centred is not None else x[:FEW_ROWS]
-    mean = block_sums(few, features, 1 / len(few))
+    # Of many rows, those here and there are enough to centre by.
+    some = x if centred is not None else x[:: -(-len(x) // SOME_ROWS)]
+    mean = block_sums(some, features, 1 / len(some))
     for again in (True, False):
         remainder, variance = _spread(x, mean, scratch, centred)
         square = remainder * remainder
         variance -= square
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
         np.maximum(variance, constant(0.0, kind), out=variance)
-        square /= variance + constant(epsilon, kind)
-        if not (again and square.dot(constant(1.0, kind, features)) > 1 and square.max() > 1):
+        fine = square <= variance * constant(COARSE, kind)
+        if not again or fine.all():
             break
-        # Too coarse: |mean| >> std, or the first rows are not like the others. Centre again.
-        mean = mean + remainder
+        # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
+        # the mean was too coarse: centre again.
+        mean = np.where(~fine & np.isfinite(remainder), mean + remainder, mean)
     return mean, remainder, variance
 
 

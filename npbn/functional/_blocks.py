@@ -14,7 +14,7 @@ BLOCK_BYTES = 1 << 18
 # multiplies: 0.18 instead of 0.12 ns a value.
 WIDE = 8192
 # Sums over more float32 numbers than this lose digits.
-FEW_ROWS = 128
+FEW_ROWS = 64
 
 
 def is_small(x: Array) -> bool:

@@ -1,5 +1,6 @@
 """Sums over the rows of a matrix, as products with a vector: a quarter of x.sum(0)'s time."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,21 +18,30 @@ def column_sums(x: Array) -> Array:
     return merged([(block_sums(each, features),) for (each,) in pieces((), x)], x.dtype)[0]
 
 
+def all_finite(vector: Array) -> bool:
+    """Whether no value is infinite or NaN. One product tells nearly always: 0.5 us, not 2."""
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
+
+
 def merged(sums: Sequence[tuple[Array, ...]], dtype: np.dtype[Any]) -> Any:
     """The sums of all blocks: added in float64, then rounded; those of one block as they are."""
-    return sums[0] if len(sums) == 1 else np.add.reduce(sums, dtype=np.float64).astype(dtype)
+    if len(sums) == 1 and sums[0][0].dtype == dtype:
+        return sums[0]
+    return np.add.reduce(sums, dtype=np.float64).astype(dtype)
 
 
 def block_sums(x: Array, features: int, weight: float = 1.0) -> Array:
     """The sum of each column of weight * x; sums of x / n cannot overflow.
 
-    x has at most FEW_ROWS rows, which may be folded.
+    x has at most FEW_ROWS rows; where these are folded, the result may be float64.
     """
     sums = constant(weight, x.dtype.char, len(x)).dot(x)
     while len(sums) > features:
-        # Sums of every so many rows, then their sums: none is longer than FEW_ROWS.
+        # Sums of sums, none of many: next to a large number, small ones lose their digits.
         rows = sums.reshape(-1, features)
-        few = min(len(rows), FEW_ROWS)
+        if len(sums) <= 1024:
+            return np.add.reduce(rows, axis=0, dtype=np.float64)
+        few = min(len(rows), 16)
         whole = len(rows) - len(rows) % few
         sums = constant(1.0, x.dtype.char, few).dot(rows[:whole].reshape(few, -1))
         if whole < len(rows):

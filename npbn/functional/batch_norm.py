@@ -6,8 +6,10 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
+from npbn.functional._sums import all_finite
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def batch_norm_forward(
     x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-3, out: Array | None = None
 ) -> tuple[Array, BatchNormCache]:
@@ -20,12 +22,16 @@ def batch_norm_forward(
     x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values a
     feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
     biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
-    caller's: population = momentum * population + (1 - momentum) * batch.
+    caller's: population = momentum * population + (1 - momentum) * batch. Where a variance is not
+    finite, which is so where x is not, or its squares are too large for its type, y is NaN.
     TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
-    return y, core.forward(x, gamma, beta, epsilon, y)
+    cache = core.forward(x, gamma, beta, epsilon, y)
+    if not all_finite(cache.variance):
+        y[...] = np.nan
+    return y, cache
 
 
 def batch_norm_backward(

@@ -1,7 +1,6 @@
 """Layers run one after another: work buffers, deferred population statistics, both passes."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
+from npbn.functional._sums import all_finite
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
@@ -131,7 +131,7 @@ class Chain:
 
     def _is_finite(self, x: Array, memory: Memory) -> bool:
         """Whether all batch variances are; a ValueError if x itself is not."""
-        finite = all(_is_finite(memory.caches[place].variance) for place in self._norms)
+        finite = all(all_finite(memory.caches[place].variance) for place in self._norms)
         if not finite and not np.isfinite(x).all():
             raise ValueError("x: expected finite values in training: look at np.isfinite(x)")
         return finite
@@ -278,8 +278,3 @@ class Chain:
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
         note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
         return f"layer {place}, {layer!r}{note}"
-
-
-def _is_finite(vector: Array) -> bool:
-    # One product tells nearly always; it may overflow where the values do not.
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
