@@ -1,0 +1,172 @@
+"""Errors of batch norm in float32 against |mean| / std: npbn beside its peers.
+
+    python -m benchmarks.accuracy data/accuracy.json              measure, and print the table
+    python -m benchmarks.accuracy data/accuracy.json --show       the table from the file
+    python -m benchmarks.accuracy data/accuracy.json --show --figure docs/accuracy.png
+
+The true values are the equations in longdouble. An error is the largest difference, over the larger
+of the largest true value and the largest term that it is made of: for y gamma * x_hat, for dx
+gamma * dy / sqrt(variance + epsilon), for dgamma a column's 2-norm of dy * x_hat, for dbeta that of
+dy. Nothing here is a time: it may run on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks import machine, peers
+from benchmarks.figure import STYLES
+from benchmarks.peers.base import EPSILON, Array, KernelCase
+from benchmarks.results import Record, Results
+from npbn import reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from matplotlib.figure import Figure
+
+RATIOS = (0.0, 1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+SHAPES = ((60, 100), (65536, 64))
+LIBRARIES = ("npbn", "textbook", "pytorch", "jax")
+QUANTITIES = ("y", "dx", "dgamma", "dbeta")
+
+
+def make_case(shape: tuple[int, ...], ratio: float) -> KernelCase:
+    """Normal numbers of standard deviation 0.7, whose mean is `ratio` of these away from 0."""
+    case = KernelCase(shape, "float32")
+    rng = np.random.default_rng(1)
+    side = np.where(np.arange(shape[-1]) % 2, 1, -1)
+    case.x = (0.7 * (rng.standard_normal(shape) + ratio * side)).astype(np.float32)
+    return case
+
+
+def truth(case: KernelCase) -> dict[str, tuple[Array, Any]]:
+    """Each quantity in longdouble, and the largest term that it is made of."""
+    x, gamma, beta, dy = (
+        each.astype(np.longdouble) for each in (case.x, case.gamma, case.beta, case.dy)
+    )
+    y, cache = reference.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
+    dx, dgamma, dbeta = reference.batch_norm_backward(dy, cache)
+    scale = gamma / np.sqrt(cache.variance + EPSILON)
+    norms = np.sqrt(((dy * cache.x_hat) ** 2).sum(0)), np.sqrt((dy**2).sum(0))
+    terms = (gamma * cache.x_hat, scale * dy, *norms)
+    return {
+        name: (true, max(np.abs(true).max(), np.abs(term).max()))
+        for name, true, term in zip(QUANTITIES, (y, dx, dgamma, dbeta), terms, strict=True)
+    }
+
+
+def errors(case: KernelCase, libraries: Iterable[str]) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Each contestant's name and its errors; inf where a value is not finite."""
+    true = truth(case)
+    for peer in peers.load(libraries)[0]:
+        for operation, who, task in peer.kernels(case):
+            # The native kernels are what PyTorch's usual path calls.
+            if operation == "forward+backward" and "native" not in who:
+                with np.errstate(all="ignore"):
+                    got = task.result(task.run())
+                yield who, {name: _error(np.asarray(got[name]), *true[name]) for name in QUANTITIES}
+
+
+def _error(got: Array, true: Array, largest: Any) -> float:
+    error = float(np.abs(got - true).max() / largest)
+    return error if np.isfinite(error) else float("inf")
+
+
+def measure(
+    shapes: Iterable[tuple[int, ...]] = SHAPES,
+    ratios: Iterable[float] = RATIOS,
+    libraries: Iterable[str] = LIBRARIES,
+) -> Results:
+    """All errors, as Records of group "accuracy"."""
+    results = Results(run={"complete": True}, machine=machine.describe())
+    libraries = tuple(libraries)
+    results.missing = peers.load(libraries)[1]
+    for shape in shapes:
+        for ratio in ratios:
+            for who, found in errors(make_case(shape, ratio), libraries):
+                for quantity, error in found.items():
+                    case = {"shape": list(shape), "ratio": ratio, "quantity": quantity}
+                    results.records.append(Record("accuracy", case, who, "one", [error], unit="1"))
+    return results
+
+
+def table(results: Results) -> str:
+    """A Markdown table a shape: rows are ratios, columns contestants, the worst of the four."""
+    lines = []
+    for shape in _distinct(results, "shape"):
+        whos = list(dict.fromkeys(each.who for each in results.find("accuracy", shape=shape)))
+        lines += [f"Largest error of y, dx, dgamma and dbeta, float32, {tuple(shape)}:", ""]
+        lines += [f"| \\|mean\\| / std | {' | '.join(whos)} |"]
+        lines += ["| ---: |" + " ---: |" * len(whos)]
+        for ratio in _distinct(results, "ratio"):
+            row = [worst(results, shape, ratio, who) for who in whos]
+            lines.append(f"| {ratio:g} | {' | '.join(f'{each:.1e}' for each in row)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def worst(results: Results, shape: list[int], ratio: float, who: str) -> float:
+    """The largest of a contestant's errors in one case."""
+    return max(
+        each.values[0] for each in results.find("accuracy", who=who, shape=shape, ratio=ratio)
+    )
+
+
+def draw(results: Results) -> Figure:
+    """A matplotlib Figure: one half a shape, error against |mean| / std, both logarithmic."""
+    from matplotlib.figure import Figure
+
+    shapes = _distinct(results, "shape")
+    figure = Figure(figsize=(5.6 * len(shapes), 4.4), layout="constrained")
+    for place, shape in enumerate(shapes):
+        axes = figure.add_subplot(1, len(shapes), place + 1)
+        ratios = _distinct(results, "ratio")
+        for who in dict.fromkeys(each.who for each in results.find("accuracy", shape=shape)):
+            colour, marker = STYLES[who]
+            own = [min(worst(results, shape, ratio, who), 10) for ratio in ratios]
+            wide = 2.4 if who == "npbn" else 1.2
+            axes.plot(ratios, own, color=colour, marker=marker, linewidth=wide, label=who)
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_yscale("log")
+        axes.set_title(f"Batch norm of {tuple(shape)}, float32", loc="left", fontweight="bold")
+        axes.set_xlabel("|mean| / std")
+        axes.set_ylabel("Largest error of y, dx, dgamma, dbeta")
+        axes.grid(True, color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def _distinct(results: Results, name: str) -> list[Any]:
+    values: list[Any] = []
+    for record in results.find("accuracy"):
+        if record.case[name] not in values:
+            values.append(record.case[name])
+    return values
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", help="where the errors are kept, JSON")
+    parser.add_argument("--show", action="store_true", help="from the file, nothing measured")
+    parser.add_argument("--figure", metavar="FILE", help="draw it")
+    options = parser.parse_args(arguments)
+    if not options.show:
+        measure().save(options.file)
+    results = Results.load(options.file)
+    print(table(results))
+    if options.figure:
+        draw(results).savefig(options.figure, dpi=150)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

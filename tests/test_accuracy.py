@@ -1,0 +1,189 @@
+"""float32 against the equations in longdouble: batch norm, its population statistics, sigmoid."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.results import Results
+from npbn import BatchNorm, functional, reference
+
+ROOT = Path(__file__).parents[1]
+BOUNDS = {"y": 3e-7, "dx": 5e-7, "dgamma": 5e-7, "dbeta": 5e-7}
+EPSILON = 1e-3
+RATIOS = (0, 0.5, 1, 2, 5, 10, 100, 1e3, 1e4, 1e5, 1e6)
+SHAPES = (
+    (2, 1),
+    (2, 5),
+    (3, 7),
+    (10, 33),
+    (60, 100),
+    (64, 3),
+    (65, 2),
+    (129, 2),
+    (200, 100),
+    (1000, 33),
+)
+MORE_SHAPES = ((256, 512), (4097, 5), (8191, 1), (5000, 64), (60, 2048), (50176, 32), (65536, 64))
+
+
+def errors_of(x, epsilon=EPSILON):
+    """Each quantity's error, as benchmarks.accuracy defines it, and y, and beta."""
+    x = x.astype(np.float32)
+    rng = np.random.default_rng(1)
+    gamma = rng.uniform(0.5, 1.5, x.shape[-1]).astype(np.float32)
+    beta, dy = rng.standard_normal(x.shape[-1]), rng.standard_normal(x.shape)
+    beta, dy = beta.astype(np.float32), dy.astype(np.float32)
+    y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=epsilon)
+    got = y, *functional.batch_norm_backward(dy, cache)
+    exact = [each.astype(np.longdouble) for each in (x, gamma, beta, dy)]
+    true_y, true_cache = reference.batch_norm_forward(*exact[:3], epsilon=np.longdouble(epsilon))
+    true = true_y, *reference.batch_norm_backward(exact[3], true_cache)
+    x_hat, scale = true_cache.x_hat, exact[1] / np.sqrt(true_cache.variance + epsilon)
+    terms = (
+        exact[1] * x_hat,
+        scale * exact[3],
+        np.sqrt(((exact[3] * x_hat) ** 2).sum(0)),
+        np.sqrt((exact[3] ** 2).sum(0)),
+    )
+    largest = [max(abs(a).max(), abs(b).max(), 1e-30) for a, b in zip(true, terms, strict=True)]
+    errors = [abs(a - b).max() / c for a, b, c in zip(got, true, largest, strict=True)]
+    return dict(zip(BOUNDS, errors, strict=True)), y, beta
+
+
+def assert_within_bounds(x, **settings):
+    errors, y, beta = errors_of(x, **settings)
+    for name, bound in BOUNDS.items():
+        assert not errors[name] > bound, (name, float(errors[name]))
+        assert np.isfinite(errors[name])
+    return y, beta
+
+
+def far_from_zero(shape, ratio):
+    side = np.where(np.arange(shape[-1]) % 2, 1, -1)
+    return 0.7 * (np.random.default_rng(0).standard_normal(shape) + ratio * side)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norm_keeps_its_digits(shape, ratio):
+    assert_within_bounds(far_from_zero(shape, ratio))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("shape", MORE_SHAPES, ids=str)
+def test_batch_norm_keeps_its_digits_over_many_rows(shape, ratio):
+    assert_within_bounds(far_from_zero(shape, ratio))
+
+
+@pytest.mark.parametrize("shape", [(65536, 3), (300, 1024)], ids=str)
+@pytest.mark.parametrize("ratio", [0, 3, 1e6])
+def test_blocks_keep_their_digits(shape, ratio):
+    assert_within_bounds(far_from_zero(shape, ratio))
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.1, 1e4 / 3, 1e9, -1e9, 3e38, 1e-38])
+@pytest.mark.parametrize("rows", [2, 60, 65, 1000, 20000])
+def test_of_a_constant_column_y_is_beta(rows, value):
+    y, beta = assert_within_bounds(np.full((rows, 5), value))
+    np.testing.assert_array_equal(y, np.broadcast_to(beta, y.shape))
+
+
+UNUSUAL = {
+    "one outlier": lambda x: np.where(np.arange(len(x)) == len(x) // 2, 1e4, 2.5)[:, None],
+    "an outlier first": lambda x: np.where(np.arange(len(x)) == 0, 1e4, 2.5)[:, None],
+    "an outlier far away": lambda x: 1e6 + 1e3 * (np.arange(len(x)) == len(x) - 1)[:, None],
+    "sorted": lambda x: 10 * np.sort(x, axis=0),
+    "sorted, far from 0": lambda x: 10 * np.sort(x, axis=0) + 1e5,
+    "two clusters": lambda x: x + 1e3 * (np.arange(len(x)) % 2)[:, None],
+    "one cluster after the other": lambda x: x + 1e3 * (np.arange(len(x)) < len(x) / 2)[:, None],
+    "heavy tails": lambda x: np.exp(3 * x),
+    "large": lambda x: 1e17 * x,
+    "small": lambda x: 1e-20 * x,
+}
+
+
+@pytest.mark.parametrize("rows", [2, 60, 65, 1000, 20000])
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_columns_keep_their_digits(name, rows):
+    assert_within_bounds(UNUSUAL[name](np.random.default_rng(0).standard_normal((rows, 5))))
+
+
+def test_small_values_keep_their_digits_with_a_small_epsilon():
+    x = 1e-15 * np.random.default_rng(0).standard_normal((60, 5))
+    assert_within_bounds(x, epsilon=1e-30)
+
+
+def test_a_variance_that_is_too_large_makes_nan_not_beta():
+    x = np.linspace(-3e38, 3e38, 60, dtype=np.float32).reshape(20, 3)
+    y, _ = functional.batch_norm_forward(x, np.ones(3, np.float32), np.ones(3, np.float32))
+    assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize("steps", [2_000, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("varying", [True, False])
+def test_the_population_is_that_of_the_same_updates_in_float64(steps, varying):
+    rng = np.random.default_rng(0)
+    norm = BatchNorm(4)
+    x = (rng.standard_normal((20, 4)) * [1, 0.01, 5, 1] + [100, 1e3, 0, -0.3]).astype(np.float32)
+    mean, variance = np.zeros(4), np.ones(4)
+    for _ in range(steps):
+        if varying:
+            x = rng.permuted(x, axis=0) + rng.standard_normal(4).astype(np.float32)
+        norm.forward(x, training=True)
+        mean = 0.99 * mean + 0.01 * norm.batch_mean.astype(np.float64)
+        variance = 0.99 * variance + 0.01 * norm.batch_variance.astype(np.float64)
+    assert (
+        not (abs(norm.population_mean - mean) / np.maximum(abs(mean), variance**0.5)).max() > 1e-6
+    )
+    assert not (abs(norm.population_variance - variance) / variance).max() > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_and_its_gradient_are_exact_and_0_below_the_smallest_normal_number(dtype):
+    x = np.array([[-np.inf, -800, -710, -100, -88, -87, -17, 0, 17, 87, 88, 100, 700, 800, np.inf]])
+    y, cache = functional.sigmoid_forward(x.astype(dtype))
+    dx = functional.sigmoid_backward(np.ones_like(y), cache)
+    e = np.exp(-abs(x.astype(np.longdouble)))
+    for got, true in ((y, np.where(x >= 0, 1, e) / (1 + e)), (dx, e / (1 + e) ** 2)):
+        expected = np.where(true < np.finfo(dtype).tiny, 0, true).astype(np.float64)
+        np.testing.assert_allclose(got, expected, rtol=3 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, -1e4, 50.0, -50.0])
+def test_softmax_cross_entropy_of_large_logits(dtype, size):
+    logits = np.array([[size, 0, 0], [0, size, 1], [size, size, -size]], dtype)
+    labels = np.array([0, 0, 2])
+    loss, dlogits = functional.softmax_cross_entropy(logits, labels)
+    true_loss, true = reference.softmax_cross_entropy(logits.astype(np.longdouble), labels)
+    assert not abs(loss - true_loss) > 3 * np.finfo(dtype).eps * abs(true_loss)
+    true = np.where(abs(true) < np.finfo(dtype).tiny, 0, true).astype(np.float64)
+    np.testing.assert_allclose(dlogits, true, rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+class TestCommittedTable:
+    results = Results.load(ROOT / "data/accuracy.json")
+
+    def test_the_page_shows_the_file(self):
+        page = (ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
+        assert accuracy.table(self.results).strip() in page
+
+    def test_npbn_is_within_its_bounds_and_the_others_are_not(self):
+        for record in self.results.find("accuracy", who="npbn"):
+            assert not record.values[0] > BOUNDS[record.case["quantity"]]
+        shapes = {tuple(each.case["shape"]) for each in self.results.find("accuracy")}
+        for shape in shapes:
+            worst = accuracy.worst(self.results, list(shape), 1e4, "PyTorch")
+            assert worst > 1000 * accuracy.worst(self.results, list(shape), 1e4, "npbn")
+
+    def test_it_can_be_measured_and_drawn_again(self, tmp_path):
+        results = accuracy.measure([(8, 3)], [0.0, 100.0], ["npbn", "textbook"])
+        assert {each.who for each in results.find("accuracy")} == {"npbn", "textbook NumPy"}
+        results.save(tmp_path / "errors.json")
+        figure = tmp_path / "errors.png"
+        arguments = [str(tmp_path / "errors.json"), "--show", "--figure", str(figure)]
+        assert accuracy.main(arguments) == 0
+        assert figure.stat().st_size > 10_000
