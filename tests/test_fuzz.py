@@ -66,6 +66,16 @@ def damaged(rng, content):
     return bytes(result)
 
 
+def claiming(rng, npy):
+    """An .npy file that says it has another shape or type, its header as long as before."""
+    end = 10 + int.from_bytes(npy[8:10], "little")
+    shape = str(tuple(10 ** int(n) for n in rng.integers(0, 13, rng.integers(4)))).encode()
+    header = re.sub(rb"\([\d, ]*\)", shape, npy[10:end])
+    if rng.integers(3) == 0:
+        header = re.sub(rb"'[<|]..'", rng.choice([b"'|O'", b"'<f8'", b"'<U9'", b"'<i2'"]), header)
+    return npy[:10] + header.rstrip().ljust(end - 11) + b"\n" + npy[end:]
+
+
 def damaged_within(rng, content):
     """A zip file whose entries are damaged, with checksums that are right again."""
     names = ["../a.npy", "/etc/a.npy", "a/b.npy", "a.py", ".npy", "__header__.npy", "x" * 300]
@@ -77,7 +87,7 @@ def damaged_within(rng, content):
         if rng.integers(6) == 0:
             entries[chosen] = (names[rng.integers(len(names))], data)
         else:
-            entries[chosen] = (name, damaged(rng, data))
+            entries[chosen] = (name, (claiming if rng.integers(4) == 0 else damaged)(rng, data))
         kind = zipfile.ZIP_DEFLATED if rng.integers(20) == 0 else zipfile.ZIP_STORED
         written = set()
         for name, data in entries:
