@@ -15,14 +15,10 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_array(name: str, value: Any) -> Array:
-    """value, if it is a float32 or float64 array; else a TypeError that says what to type.
-
-    A memory-mapped array comes back as a plain one of the same memory, so that what is computed of
-    it is plain, too.
-    """
+    """value, if it is a float32 or float64 array; else a TypeError that says what to type."""
     if isinstance(value, np.ndarray) and value.dtype in FLOATS:
         _plain(name, value)
-        return value if type(value) is np.ndarray else value.view(np.ndarray)
+        return value
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected a float32 or float64 array, got {_kind(value)}: "
