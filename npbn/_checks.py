@@ -15,10 +15,13 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_array(name: str, value: Any) -> Array:
-    """value, if it is a float32 or float64 array; else a TypeError that says what to type."""
+    """value, if it is a float32 or float64 array; else a TypeError that says what to type.
+
+    A memory-mapped one comes back as a plain array of the same memory: so what is computed of it.
+    """
     if isinstance(value, np.ndarray) and value.dtype in FLOATS:
         _plain(name, value)
-        return value
+        return value if type(value) is np.ndarray else value.view(np.ndarray)
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected a float32 or float64 array, got {_kind(value)}: "
