@@ -4,6 +4,11 @@ import tempfile
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A machine with other work to do is no failure.
+settings.register_profile("npbn", deadline=None)
+settings.load_profile("npbn")
 
 # Few rows; many narrow ones, which the sums over the rows take in blocks; images; sequences.
 SHAPES = [(7, 5), (60, 100), (1025, 3), (5000, 2), (2, 3, 4, 5), (4, 6, 3), (3, 700, 2)]

@@ -29,8 +29,8 @@ from npbn import (
 )
 from npbn.testing import CASES
 
-CI = settings(max_examples=250, deadline=None)
-FULL = settings(max_examples=4_000, deadline=None)
+CI = settings(max_examples=250)
+FULL = settings(max_examples=4_000)
 SHAPES = [(6, 4), (2, 3), (5, 1), (2, 3, 4), (2, 2, 3, 5), (3, 1, 2)]
 DTYPES = [np.float32, np.float64]
 
