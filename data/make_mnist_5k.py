@@ -9,6 +9,7 @@ rows are for training, the next 500 for validation, the last 500 for the test. T
 zlib give the same bytes.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def main(file: Path = FILE) -> None:
     assert np.bincount(labels).tolist() == [sum(SPLITS)] * CLASSES
     order = mixed_splits(labels)
     np.savez_compressed(file, images=images[order], labels=labels[order])
-    print(f"{file}: {file.stat().st_size} bytes, {len(order)} digits")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    print(f"{file}: {len(order)} digits; in npbn/datasets/mnist_5k.py:")
+    print(f'SIZE = {file.stat().st_size:_}\nSHA256 = "{digest}"')
 
 
 if __name__ == "__main__":

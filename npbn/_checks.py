@@ -15,9 +15,13 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_array(name: str, value: Any) -> Array:
-    """value, if it is a float32 or float64 array; else a TypeError that says what to type."""
+    """value, if it is a float32 or float64 array; else a TypeError that says what to type.
+
+    A memory-mapped one comes back as a plain array of the same memory: so what is computed of it.
+    """
     if isinstance(value, np.ndarray) and value.dtype in FLOATS:
-        return value
+        _plain(name, value)
+        return value if type(value) is np.ndarray else value.view(np.ndarray)
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected a float32 or float64 array, got {_kind(value)}: "
@@ -28,6 +32,14 @@ def float_array(name: str, value: Any) -> Array:
     else:
         advice = f"pass {name}.astype(np.float32)"
     raise TypeError(f"{name}: expected float32 or float64, got {value.dtype}: {advice}")
+
+
+def _plain(name: str, value: Array) -> None:
+    # A matrix multiplies where an array does not, and a mask leaves values out.
+    if type(value) is not np.ndarray and isinstance(value, np.matrix | np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected a plain array, got a {type(value).__name__}: pass np.asarray({name})"
+        )
 
 
 def float_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
@@ -99,6 +111,7 @@ def output(
         raise (ValueError if isinstance(out, np.ndarray) else TypeError)(
             f"out: expected a {dtype} array of shape {shape}, got {got}"
         )
+    _plain("out", out)
     if not out.flags.writeable:
         raise ValueError("out: expected a writable array, got a read-only one: pass a copy")
     if any(other is not None and _overlap(out, other) for other in kept):
@@ -194,6 +207,7 @@ def labels(value: Any, rows: int, classes: int | None = None, name: str = "label
         raise TypeError(
             f"{name}: expected an integer array, got {_kind(value)}: pass np.asarray({name})"
         )
+    _plain(name, value)
     if value.ndim == 2:
         raise ValueError(
             f"{name}: expected shape ({rows},), got {value.shape}: "

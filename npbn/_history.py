@@ -1,6 +1,14 @@
 """What happened in a training run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npbn._checks import Array, integer, number
+
+_CURVES = ("losses", "sample_steps", "validation_accuracies")
 
 
 @dataclass
@@ -21,3 +29,29 @@ class History:
     seconds: float = 0.0
     diverged_at: int | None = None
     interrupted: bool = False
+
+
+def packed(history: History) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays and plain values for a checkpoint, from which `unpacked` makes an equal History."""
+    arrays = {f"history.{name}": np.array(getattr(history, name), np.float64) for name in _CURVES}
+    return arrays, {"seconds": history.seconds, "diverged_at": history.diverged_at}
+
+
+def unpacked(arrays: dict[str, Array], header: Mapping[str, Any], step: int) -> History:
+    """The History of a run of so many steps; takes its arrays out of arrays.
+
+    KeyError, TypeError or ValueError for what `packed` cannot have made.
+    """
+    losses, steps, accuracies = (arrays.pop(f"history.{name}").tolist() for name in _CURVES)
+    if len(losses) != step or len(steps) != len(accuracies):
+        raise ValueError(f"a history of {len(losses)} losses for {step} steps")
+    diverged_at = header["diverged_at"]
+    if diverged_at is not None and integer("diverged_at", diverged_at, minimum=0) != step - 1:
+        raise ValueError(f"a run of {step} steps that ended at step {diverged_at}")
+    return History(
+        [float(loss) for loss in losses],
+        [int(number("sample_steps", each, minimum=0)) for each in steps],
+        [number("validation_accuracies", each, minimum=0) for each in accuracies],
+        seconds=number("seconds", header["seconds"], minimum=0),
+        diverged_at=diverged_at,
+    )

@@ -191,7 +191,7 @@ def _unpacked(file: IO[bytes]) -> tuple[dict[str, Array], dict[str, Any]]:
         if not entries or entries[0].orig_filename != f"{_HEADER}.npy":
             raise _Refused("a zip or .npz file, but not a checkpoint")
         _check_entries(entries[:1], min(size, _LARGEST_HEADER + 1000))
-        document = json.loads(_array(archive.read(entries[0])).tobytes())
+        document = json.loads(_array(archive.read(entries[0])).tobytes().decode())
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise _Refused("an .npz file, but not a checkpoint")
         if document["version"] > _VERSION:

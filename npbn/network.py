@@ -193,16 +193,16 @@ class Sequential(Layer):
     ) -> float:
         """The share of images whose predicted class is their label, a float from 0 to 1.
 
-        images (N, ...) as for predict; labels (N,) integers.
+        images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1.
         """
         checks.batch("images", images)
-        labels = checks.labels(labels, len(images))
-        predictions = self.predict(images, statistics=statistics)
-        if predictions.shape != labels.shape:
-            raise ValueError(
-                f"accuracy: expected outputs (N, classes), got predictions {predictions.shape}"
-            )
-        return int(np.count_nonzero(predictions == labels)) / len(labels)
+        labels, predicted = checks.labels(labels, len(images)), []
+        for y in self._inferred(images, statistics):
+            if y.ndim != 2:
+                raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
+            checks.labels(labels, len(images), y.shape[1])
+            predicted.append(y.argmax(1))
+        return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
 
     def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""

@@ -14,7 +14,7 @@ import numpy as np
 from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
-from npbn._history import History
+from npbn._history import History, packed, unpacked
 from npbn._interruption import interruptible
 from npbn._progress import progress_bar
 from npbn.datasets.batching import Minibatches, plain_state
@@ -25,8 +25,6 @@ from npbn.optimizers import Optimizer
 Data = tuple[Array, Array]
 
 __all__ = ["History", "fit", "training_steps"]
-
-_CURVES = ("losses", "sample_steps", "validation_accuracies")
 
 
 def training_steps(
@@ -103,10 +101,8 @@ def fit(
         _check_data("validation", validation, network)
         _check_finite("validation", validation[0])
     if resume and checkpoint is not None and Path(checkpoint).exists():
-        run.load(checkpoint)
+        run.load(checkpoint, on_divergence)
     history = run.history
-    if history.diverged_at is not None and on_divergence == "raise":
-        raise RuntimeError(f"{checkpoint}: this run diverged at step {history.diverged_at}")
     before, started = history.seconds, time.perf_counter()
 
     def sample() -> float:
@@ -214,11 +210,8 @@ class _Run:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything that the rest of the run depends on."""
-        history = self.history
-        arrays = self._arrays()
-        for name in _CURVES:
-            arrays[f"history.{name}"] = np.array(getattr(history, name), np.float64)
-        header = self._description() | {
+        arrays, header = packed(self.history)
+        header |= self._description() | {
             "step": self.step,
             "iterations": self.optimizer.iterations,
             "batches": self.batches.state(),
@@ -226,13 +219,11 @@ class _Run:
                 name: plain_state(rng.bit_generator.state)
                 for name, rng in self.network.generators.items()
             },
-            "seconds": history.seconds,
-            "diverged_at": history.diverged_at,
         }
-        checkpoints.save(path, arrays, header)
+        checkpoints.save(path, arrays | self._arrays(), header)
 
-    def load(self, path: str | PathLike[str]) -> None:
-        """Go on where `save` was called; a ValueError, nothing changed, for another run's file."""
+    def load(self, path: str | PathLike[str], on_divergence: str) -> None:
+        """Go on where `save` was called; or an error, nothing changed, for another run's file."""
         arrays, header = checkpoints.load(path)
         for name, own in self._description().items():
             if header.get(name) != own:
@@ -240,31 +231,35 @@ class _Run:
                     f"{path}: holds another run, its {name} is {header.get(name)}, not {own}: "
                     "pass what the run was started with, or another file"
                 )
-        history = {name: arrays.pop(f"history.{name}") for name in _CURVES}
         own_arrays = {k: v for k, v in self._arrays().items() if k.startswith("network.")}
         kept = {
             name.removeprefix("optimizer."): arrays.pop(name)
             for name in list(arrays)
             if name.startswith("optimizer.")
         }
-        checkpoints.check_arrays(path, arrays, own_arrays)
-        for name, rng in self.network.generators.items():
-            if header["generators"][name]["bit_generator"] != type(rng.bit_generator).__name__:
-                raise ValueError(f"{path}: {name} is another kind of generator than this network's")
-        self.batches.restore(header["batches"])
-        self.optimizer.load_state(header["iterations"], kept)
-        for name, rng in self.network.generators.items():
+        generators = self.network.generators
+        try:
+            step = checks.integer("step", header["step"], minimum=0)
+            history = unpacked(arrays, header, step)
+            for name, rng in generators.items():
+                type(rng.bit_generator)().state = header["generators"][name]
+            self.batches.restore(header["batches"])
+            checkpoints.check_arrays(path, arrays, own_arrays)
+            vectors = dict.fromkeys(kept, self.network.parameter_vector)
+            checkpoints.check_arrays(path, kept, vectors)
+            if history.diverged_at is not None and on_divergence == "raise":
+                raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
+            self.optimizer.load_state(header["iterations"], kept)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{path}: not what this run's checkpoint holds ({type(error).__name__}: {error}): "
+                "pass what the run was started with, or another file"
+            ) from error
+        for name, rng in generators.items():
             rng.bit_generator.state = header["generators"][name]
         for name, value in own_arrays.items():
             value[...] = arrays[name]
-        self.step = header["step"]
-        self.history = History(
-            history["losses"].tolist(),
-            [int(step) for step in history["sample_steps"]],
-            history["validation_accuracies"].tolist(),
-            seconds=header["seconds"],
-            diverged_at=header["diverged_at"],
-        )
+        self.step, self.history = step, history
 
     @cached_property
     def _data_checksums(self) -> list[int]:

@@ -1,10 +1,26 @@
 """What the tests of the operations share: their inputs' shapes, types and layouts, their oracle."""
 
+import tempfile
+
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A machine with other work to do is no failure.
+settings.register_profile("npbn", deadline=None)
+settings.load_profile("npbn")
 
 # Few rows; many narrow ones, which the sums over the rows take in blocks; images; sequences.
 SHAPES = [(7, 5), (60, 100), (1025, 3), (5000, 2), (2, 3, 4, 5), (4, 6, 3), (3, 700, 2)]
+
+
+def memory_mapped(array):
+    """The array in a file that is mapped to be read."""
+    with tempfile.TemporaryFile() as file:
+        file.write(array.tobytes())
+        file.flush()
+        return np.memmap(file, array.dtype, "r", shape=array.shape)
+
 
 # A float array, made so that its values lie in memory in another way, or cannot be written.
 LAYOUTS = {
@@ -14,6 +30,7 @@ LAYOUTS = {
     "backwards": lambda a: a[::-1, ..., ::-1].copy()[::-1, ..., ::-1],
     "first axes swapped": lambda a: a.swapaxes(0, 1).copy().swapaxes(0, 1),
     "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "memory-mapped": memory_mapped,
 }
 
 # Arrays like a given one, to write into.

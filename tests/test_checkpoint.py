@@ -479,6 +479,10 @@ BAD_FILES = {
     "another program's header": (with_header(npy(np.ones(3))), "damaged"),
     "another format": (with_array(npy(np.ones(3)), format="other"), "not a checkpoint"),
     "a newer format": (with_array(b"?", version=2), "format 2, .* up to 1: update npbn"),
+    "a header in UTF-16": (
+        with_header(npy(np.frombuffer(json.dumps({"format": "x"}).encode("utf-16"), np.uint8))),
+        "damaged",
+    ),
     "a list": (with_header(npy(np.frombuffer(b"[]", np.uint8))), "not a checkpoint"),
     "a deep list": (with_header(npy(np.frombuffer(b"[" * 10**5, np.uint8))), "damaged"),
     "a huge number": (with_header(npy(np.frombuffer(b"9" * 10**6, np.uint8))), "damaged"),

@@ -382,11 +382,18 @@ def test_mnist_5k_has_as_many_of_each_class_in_every_split_and_none_twice():
         datasets.load_mnist_5k(flatten="no")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"pickle", "half"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"pickle", "half", "more", "one bit"])
 def test_a_damaged_mnist_5k_is_named(tmp_path, monkeypatch, content):
     path = tmp_path / "mnist_5k.npz"
-    whole = mnist_5k.FILE.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    whole = bytearray(mnist_5k.FILE.read_bytes())
+    if content == "half":
+        content = whole[: len(whole) // 2]
+    elif content == "more":
+        content = whole + b"\0"
+    elif content == "one bit":
+        whole[400_000] ^= 8
+        content = whole
+    path.write_bytes(content)
     monkeypatch.setattr(mnist_5k, "FILE", path)
     with pytest.raises(ValueError, match=r"mnist_5k\.npz: damaged .*: install npbn again"):
         datasets.load_mnist_5k()
@@ -399,7 +406,10 @@ def test_the_script_makes_the_embedded_file(tmp_path, capsys):
     spec.loader.exec_module(script)
     path = tmp_path / "again.npz"
     script.main(path)
-    assert "5000 digits" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5000 digits" in printed
+    assert f"SIZE = {path.stat().st_size:_}" in printed
+    assert sha256(path.read_bytes()) in printed
     with np.load(path) as again, np.load(mnist_5k.FILE) as committed:
         assert sorted(again) == sorted(committed) == ["images", "labels"]
         for name in again:

@@ -88,7 +88,7 @@ def test_every_layer_passes(make_layer, mode):
 
 
 @each_mode
-@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (3, 4, 3), (2, 3), (40, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (3, 4, 3), (3, 3), (40, 3)], ids=str)
 def test_batch_norm_passes_in_every_shape(shape, mode):
     report = gradient_check(BatchNorm(3), batch(shape), **mode)
     assert report, report
@@ -510,6 +510,20 @@ def test_a_gradient_that_is_not_overwritten_is_found(adds):
     assert wrong_names(gradient_check(DenseByHalves(3, 4, rng=0), batch())) == ["d(bias)"]
 
 
+class WeightOfTheFirstPass(Dense):
+    def backward(self, dy):
+        return dy @ self.first.T
+
+    def forward(self, x):
+        self.first = getattr(self, "first", self.weight.copy())
+        self.gradients["bias"][...] = 0
+        return x @ self.weight
+
+
+def test_what_is_kept_of_an_earlier_pass_is_found():
+    assert "dx" in wrong_names(gradient_check(WeightOfTheFirstPass(3, 4, rng=0), batch()))
+
+
 # Why dy is random
 
 HIDDEN_BY_ONES = [
@@ -697,6 +711,105 @@ def test_a_wrong_gradient_beside_a_kink_is_found():
     report = gradient_check(ReLUOfTheGradient(), x)
     assert not report
     assert report.kinks == {"dx": 1}
+
+
+# Set-ups that prove nothing
+
+
+@pytest.mark.parametrize("mode", [MODES["training"], MODES["demonstration"]], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1, 3), (1, 2, 1, 3)], ids=str)
+@pytest.mark.parametrize(
+    "make_layer",
+    [
+        lambda: BatchNorm(3),
+        lambda: Sequential([Dense(3, 4, rng=0), BatchNorm(4), Tanh()]),
+        lambda: Sequential([Sequential([BatchNorm(3), Tanh()])]),
+        lambda: network(Wrong, sizes=(3, 4, 2)),
+    ],
+    ids=["layer", "network", "nested", "subclass"],
+)
+def test_two_values_a_feature_are_refused_with_the_reason(make_layer, shape, mode):
+    layer = make_layer()
+    with pytest.raises(ValueError, match=r"\): got two values a feature.*-1 and 1, whatever x is"):
+        gradient_check(layer, batch(shape), **mode)
+
+
+def test_one_value_a_feature_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"got one value a feature.*pass more rows \(8, say\)"):
+        gradient_check(BatchNorm(3), batch((1, 3)), training=False, statistics="batch")
+
+
+def test_two_values_will_do_for_other_layers_and_with_population_statistics():
+    for training in (True, False):
+        assert gradient_check(
+            BatchNorm(3), batch((2, 3)), training=training, statistics="population"
+        )
+    assert gradient_check(ReLU(), batch((2, 3)))
+    assert gradient_check(Dense(3, 2, rng=0), batch((1, 3)))
+
+
+def test_of_two_values_nothing_reaches_x():
+    layer = BatchNorm(3, epsilon=1e-12, dtype=np.float64)
+    layer.forward(batch((2, 3)), training=True)
+    dx = layer.backward(np.random.default_rng(0).standard_normal((2, 3)))
+    assert np.abs(dx).max() < 1e-9
+
+
+def dead_network():
+    """No gradient comes through its ReLU."""
+    dead = Sequential([Dense(3, 4, rng=0), ReLU(), Dense(4, 2, rng=1)])
+    dead.layers[0].bias = np.full(4, -50, np.float32)
+    return dead
+
+
+def test_behind_a_dead_relu_nothing_is_called_checked():
+    report = gradient_check(dead_network(), batch(), labels())
+    arrays = ["dx", "d(0.weight)", "d(0.bias)", "d(2.weight)"]
+    assert report.zeros == {*arrays, *(f"loss: {name}" for name in arrays)}
+    assert report.largest_error < 1e-7
+    assert not report
+    lines = str(report).splitlines()
+    for line in lines[1:-1]:
+        unknown = line.split("  ")[1].strip() in report.zeros
+        assert line.endswith("not checked: its true gradient is 0" if unknown else "ok")
+    assert lines[-1].startswith("NOT CHECKED: no gradient reaches x; take another x")
+
+
+def test_a_wrong_gradient_behind_a_dead_relu_is_still_wrong():
+    dead = dead_network()
+    dead = Sequential([NotZero(), *copy.deepcopy(dead.layers)])
+    report = gradient_check(dead, batch())
+    assert wrong_names(report) == ["dx"]
+    assert "FAILED" in str(report)
+
+
+class NotZero(Layer):
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy + 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bias_before_a_batch_norm_is_told_and_passes(seed):
+    layers = [Dense(3, 4, rng=seed), BatchNorm(4), Sigmoid(), Dense(4, 2, rng=1)]
+    report = gradient_check(Sequential(layers), batch(), seed=seed)
+    assert report, report
+    assert report.zeros == {"d(0.bias)"}
+    assert str(report).count("not checked: its true gradient is 0") == 1
+
+
+def test_of_an_x_of_zeros_the_weight_is_not_called_checked():
+    report = gradient_check(Dense(3, 2, rng=0), np.zeros((4, 3)))
+    assert report
+    assert report.zeros == {"d(weight)"}
+
+
+def test_what_is_small_beside_others_is_checked_nevertheless():
+    x = 1e6 * batch()
+    assert gradient_check(BatchNorm(3), x).zeros == frozenset()
+    assert not gradient_check(WrongSign(3), x)
 
 
 # The report

@@ -492,8 +492,11 @@ class TestWhatAReviewFound:
         options = {"steps": 40, "checkpoint": tmp_path / "c"}
         fit(network, digits(), optimizer=optimizer, on_divergence="record", **options)
         network, optimizer = exploding()
+        before = network.parameter_vector.copy()
         with pytest.raises(RuntimeError, match="this run diverged at step"):
             fit(network, digits(), optimizer=optimizer, resume=True, **options)
+        assert np.array_equal(network.parameter_vector, before)
+        assert optimizer.iterations == 0
 
     def test_any_generator_resumes(self, tmp_path):
         def network():

@@ -47,9 +47,9 @@ def adapted(method: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def kept_as_they_are(layers: Iterable[Layer]) -> Iterator[None]:
     """Give layers, and all layers within them, their attributes back at the end."""
-    within = list(_within(layers))
-    before = [(layer, vars(layer).copy()) for layer in within]
-    for layer in within:
+    each_layer = list(within(layers))
+    before = [(layer, vars(layer).copy()) for layer in each_layer]
+    for layer in each_layer:
         chain = getattr(layer, "_chain", None)
         if chain is not None:
             # A network's pass may still be pending in its buffers: it gets others meanwhile.
@@ -63,16 +63,17 @@ def kept_as_they_are(layers: Iterable[Layer]) -> Iterator[None]:
             vars(each).update(attributes)
 
 
-def _within(layers: Iterable[Layer]) -> Iterator[Layer]:
+def within(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """The layers, and all layers that lie in their attributes."""
     for layer in layers:
         yield layer
         for value in vars(layer).values():
             if isinstance(value, Layer):
-                yield from _within([value])
+                yield from within([value])
             elif isinstance(value, list | tuple):
-                yield from _within(each for each in value if isinstance(each, Layer))
+                yield from within(each for each in value if isinstance(each, Layer))
 
 
 def has_unreachable_norm(layer: Layer) -> bool:
     """Whether a reader's layer has a BatchNorm inside, which no network can look into."""
-    return any(isinstance(each, BatchNorm) and each is not layer for each in _within([layer]))
+    return any(isinstance(each, BatchNorm) and each is not layer for each in within([layer]))
