@@ -188,6 +188,7 @@ class _Run:
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
+        self.optimizer.next_rate()  # what a schedule says wrong is told before anything moves
         self.batches.next_into(self.images, self.labels)
         logits = network.forward(self.images, training=True)
         loss, dlogits = self._loss(logits, self.labels)

@@ -454,6 +454,30 @@ class TestWhatAReviewFound:
                 fit(network, digits(), optimizer=wrong, steps=1)
             assert (network.state["1.population_variance"] == 1).all()
 
+    @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, None, "0.1"])
+    def test_a_bad_value_of_a_schedule_is_told_before_anything_moves(self, value):
+        asked = []
+
+        def schedule(step):
+            asked.append(step)
+            return value if step == 3 else 0.1
+
+        network, optimizer = build(dropout=True), Adam(schedule)
+        run = training_steps(network, digits(), optimizer=optimizer, steps=9)
+        for _ in range(3):
+            next(run)
+        held = {**network.parameters, **network.state, **optimizer.state}
+        held["gradients"] = network.gradient_vector
+        before = copy.deepcopy(held)
+        drawn = [copy.deepcopy(rng.bit_generator.state) for rng in network.generators.values()]
+        with pytest.raises((TypeError, ValueError), match=r"learning_rate\(3\): expected a"):
+            next(run)
+        for name, array in held.items():
+            assert np.array_equal(array, before[name])
+        assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
+        assert optimizer.iterations == 3
+        assert asked == [0, 1, 2, 3]
+
     def test_a_missing_folder_is_told_at_once(self, tmp_path):
         network = build()
         with pytest.raises(FileNotFoundError, match="make it first"):

@@ -51,6 +51,7 @@ class Optimizer:
         self._state: dict[str, Array] = {}
         self._work: Array | None = None
         self._decay_of: tuple[Any, Array] | None = None
+        self._asked: tuple[int, float] | None = None
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -87,13 +88,24 @@ class Optimizer:
         that the optimizer keeps: only the first update allocates any.
         """
         self._check(parameters, gradients, decay)
-        rate = self._learning_rate
-        if callable(rate):
-            rate = number(f"learning_rate({self._iterations})", rate(self._iterations), minimum=0)
+        rate = self.next_rate()
         if self._work is None:
             self._allocate(parameters.size, parameters.dtype)
         self._move(parameters, gradients, decay, rate)
         self._iterations += 1
+
+    def next_rate(self) -> float | Array:
+        """The learning rate of the next update; a schedule is asked for it once.
+
+        ValueError or TypeError where a schedule's value is none: a training step asks before it
+        changes anything.
+        """
+        rate, t = self._learning_rate, self._iterations
+        if not callable(rate):
+            return rate
+        if self._asked is None or self._asked[0] != t:
+            self._asked = t, number(f"learning_rate({t})", rate(t), minimum=0)
+        return self._asked[1]
 
     def check(self, network: Any) -> None:
         """ValueError or TypeError where `step` would refuse the network's vectors."""
