@@ -94,7 +94,8 @@ def _moments(x: Array, scratch: Array, centred: Array | None = None) -> tuple[Ar
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
         np.maximum(variance, constant(0.0, kind), out=variance)
         fine = square <= variance * constant(COARSE, kind)
-        if not again or fine.all():
+        # A zero among the bytes: 0.3 us, where .all() takes 1.4.
+        if not again or 0 not in fine.tobytes():
             break
         # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
         # the mean was too coarse: centre again.
