@@ -86,7 +86,7 @@ def _moments(x: Array, scratch: Array, centred: Array | None = None) -> tuple[Ar
     kind, features = x.dtype.char, x.shape[1]
     # Of many rows, those here and there are enough to centre by.
     some = x if centred is not None else x[:: -(-len(x) // SOME_ROWS)]
-    mean = block_sums(some, features, 1 / len(some))
+    (mean,) = merged([(block_sums(some, features, 1 / len(some)),)], x.dtype)
     for again in (True, False):
         remainder, variance = _spread(x, mean, scratch, centred)
         square = remainder * remainder
@@ -107,7 +107,7 @@ def _spread(x: Array, center: Array, scratch: Array, centred: Array | None) -> t
     """The means of x - center and of its square."""
     features, weight = x.shape[1], 1 / len(x)
     if centred is not None:
-        return _block_spread(x, center, centred, scratch, features, weight)
+        return merged([_block_spread(x, center, centred, scratch, features, weight)], x.dtype)
     sums = []
     for part, centers in pieces((center,), x):
         # All blocks are centred in one place, which stays in cache.

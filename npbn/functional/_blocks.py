@@ -18,8 +18,8 @@ FEW_ROWS = 64
 
 
 def is_small(x: Array) -> bool:
-    """Whether x (rows, D) is taken as it is: it stays in cache, and its sums are exact enough."""
-    return len(x) <= FEW_ROWS and x.nbytes <= BLOCK_BYTES // 2
+    """Whether x (rows, D) is taken as it is: it stays in cache, and its rows are few or wide."""
+    return x.nbytes <= BLOCK_BYTES and (len(x) <= FEW_ROWS or x.shape[1] >= 64)
 
 
 @lru_cache(maxsize=256)

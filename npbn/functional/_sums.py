@@ -31,20 +31,29 @@ def merged(sums: Sequence[tuple[Array, ...]], dtype: np.dtype[Any]) -> Any:
 
 
 def block_sums(x: Array, features: int, weight: float = 1.0) -> Array:
-    """The sum of each column of weight * x; sums of x / n cannot overflow.
+    """The sum of each column of weight * x; rows may be folded; sums of x / n cannot overflow.
 
-    x has at most FEW_ROWS rows; where these are folded, the result may be float64.
+    Where more than FEW_ROWS rows are in it, the result may be float64.
     """
-    sums = constant(weight, x.dtype.char, len(x)).dot(x)
+    if len(x) <= FEW_ROWS:
+        sums = constant(weight, x.dtype.char, len(x)).dot(x)
+    else:
+        sums = _fewer(x, FEW_ROWS, weight)
     while len(sums) > features:
         # Sums of sums, none of many: next to a large number, small ones lose their digits.
         rows = sums.reshape(-1, features)
         if len(sums) <= 1024:
             return np.add.reduce(rows, axis=0, dtype=np.float64)
-        few = min(len(rows), 16)
-        whole = len(rows) - len(rows) % few
-        sums = constant(1.0, x.dtype.char, few).dot(rows[:whole].reshape(few, -1))
-        if whole < len(rows):
-            rest = rows[whole:]
-            sums[:features] += constant(1.0, x.dtype.char, len(rest)).dot(rest)
+        sums = _fewer(rows, min(len(rows), 16))
+    return sums
+
+
+def _fewer(rows: Array, count: int, weight: float = 1.0) -> Array:
+    """Weighted sums of `count` rows each, every so many rows apart, one after another."""
+    kind, features = rows.dtype.char, rows.shape[1]
+    whole = len(rows) - len(rows) % count
+    sums = constant(weight, kind, count).dot(rows[:whole].reshape(count, -1))
+    if whole < len(rows):
+        rest = rows[whole:]
+        sums[:features] += constant(weight, kind, len(rest)).dot(rest)
     return sums
