@@ -83,9 +83,10 @@ def measure(
     libraries: Iterable[str] = LIBRARIES,
 ) -> Results:
     """All errors, as Records of group "accuracy"."""
-    results = Results(run={"complete": True}, machine=machine.describe())
     libraries = tuple(libraries)
-    results.missing = peers.load(libraries)[1]
+    _, missing = peers.load(libraries)
+    about = {"machine": machine.describe(), "versions": machine.versions(), "missing": missing}
+    results = Results(run={"complete": True}, **about)
     for shape in shapes:
         for ratio in ratios:
             for who, found in errors(make_case(shape, ratio), libraries):

@@ -1,5 +1,6 @@
 """float32 against the equations in longdouble: batch norm, its population statistics, sigmoid."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from benchmarks import accuracy
 from benchmarks.results import Results
-from npbn import BatchNorm, functional, reference
+from npbn import BatchNorm, Dense, Sequential, functional, reference
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = {"y": 3e-7, "dx": 5e-7, "dgamma": 5e-7, "dbeta": 5e-7}
@@ -28,13 +29,13 @@ SHAPES = (
 MORE_SHAPES = ((256, 512), (4097, 5), (8191, 1), (5000, 64), (60, 2048), (50176, 32), (65536, 64))
 
 
-def errors_of(x, epsilon=EPSILON):
+def errors_of(x, epsilon=EPSILON, dy_mean=0):
     """Each quantity's error, as benchmarks.accuracy defines it, and y, and beta."""
     x = x.astype(np.float32)
     rng = np.random.default_rng(1)
     gamma = rng.uniform(0.5, 1.5, x.shape[-1]).astype(np.float32)
     beta, dy = rng.standard_normal(x.shape[-1]), rng.standard_normal(x.shape)
-    beta, dy = beta.astype(np.float32), dy.astype(np.float32)
+    beta, dy = beta.astype(np.float32), (dy + dy_mean).astype(np.float32)
     y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=epsilon)
     got = y, *functional.batch_norm_backward(dy, cache)
     exact = [each.astype(np.longdouble) for each in (x, gamma, beta, dy)]
@@ -111,6 +112,59 @@ def test_unusual_columns_keep_their_digits(name, rows):
     assert_within_bounds(UNUSUAL[name](np.random.default_rng(0).standard_normal((rows, 5))))
 
 
+@pytest.mark.parametrize("mean", [5, 100])
+@pytest.mark.parametrize("shape", [(60, 100), (1000, 33), (65536, 4)], ids=str)
+@pytest.mark.parametrize("ratio", [0, 100])
+def test_an_upstream_gradient_far_from_0_costs_no_digits(shape, ratio, mean):
+    assert_within_bounds(far_from_zero(shape, ratio), dy_mean=mean)
+
+
+BIASES = {
+    "one dead unit": [0.1, 3, 3, 30],
+    "far from 0": [0.1, 1e4, 1e4, 1e4],
+    "very far": [1.2e7, 1.2e7, -1.2e7, 3],
+}
+
+
+class TestInANetwork:
+    """There batch norm centres a Dense's output in place."""
+
+    @staticmethod
+    def alone_and_in_a_network(x, dense):
+        norm = BatchNorm(dense.out_features, momentum=0.0)
+        alone = copy.deepcopy(norm)
+        y = Sequential([dense, norm]).forward(x, training=True)
+        np.testing.assert_array_equal(y, alone.forward(dense.forward(x), training=True))
+        for name in ("batch_mean", "batch_variance", "population_mean", "population_variance"):
+            np.testing.assert_array_equal(getattr(norm, name), getattr(alone, name))
+        z = dense.forward(x).astype(np.float64)
+        scale = np.maximum(abs(z).max(0), 1e-30)
+        assert not (abs(norm.batch_mean - z.mean(0)) / scale).max() > 1e-7
+        assert not (abs(norm.batch_variance - z.var(0)) / (z.var(0) + 1e-3)).max() > 1e-6
+
+    @pytest.mark.parametrize("name", BIASES)
+    @pytest.mark.parametrize("rows", [2, 60, 200])
+    def test_columns_that_are_centred_again_spoil_no_others(self, name, rows):
+        dense = Dense(5, 4, rng=0)
+        dense.weight[:, 0] = 0
+        dense.bias[...] = BIASES[name]
+        x = np.random.default_rng(0).standard_normal((rows, 5)).astype(np.float32)
+        self.alone_and_in_a_network(x, dense)
+
+    @pytest.mark.parametrize("rows", [2, 60, 200])
+    def test_identical_rows(self, rows):
+        row = np.random.default_rng(0).standard_normal((1, 5)).astype(np.float32)
+        dense = Dense(5, 64, rng=0)
+        self.alone_and_in_a_network(np.repeat(row, rows, axis=0), dense)
+
+
+def test_a_variance_that_is_too_large_makes_nan_in_the_demonstration_too():
+    network = Sequential([BatchNorm(3)])
+    x = (1e20 * np.random.default_rng(0).standard_normal((20, 3))).astype(np.float32)
+    assert np.isnan(network.forward(x, statistics="batch")).all()
+    assert np.isnan(BatchNorm(3).forward(x, statistics="batch")).all()
+
+
 def test_small_values_keep_their_digits_with_a_small_epsilon():
     x = 1e-15 * np.random.default_rng(0).standard_normal((60, 5))
     assert_within_bounds(x, epsilon=1e-30)
@@ -175,9 +229,15 @@ class TestCommittedTable:
         for record in self.results.find("accuracy", who="npbn"):
             assert not record.values[0] > BOUNDS[record.case["quantity"]]
         shapes = {tuple(each.case["shape"]) for each in self.results.find("accuracy")}
+        others = {each.who for each in self.results.find("accuracy")} - {"npbn"}
+        assert others == {"textbook NumPy", "PyTorch", "JAX jit"}
         for shape in shapes:
-            worst = accuracy.worst(self.results, list(shape), 1e4, "PyTorch")
-            assert worst > 1000 * accuracy.worst(self.results, list(shape), 1e4, "npbn")
+            own = accuracy.worst(self.results, list(shape), 1e4, "npbn")
+            for who in others:
+                assert accuracy.worst(self.results, list(shape), 1e4, who) > 1000 * own
+
+    def test_it_says_with_which_versions(self):
+        assert {"npbn", "numpy", "torch", "jax"} <= set(self.results.versions)
 
     def test_it_can_be_measured_and_drawn_again(self, tmp_path):
         results = accuracy.measure([(8, 3)], [0.0, 100.0], ["npbn", "textbook"])

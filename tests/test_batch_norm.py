@@ -602,3 +602,17 @@ def test_a_variance_below_zero_is_refused():
     del inputs["beta"]
     with pytest.raises(ValueError, match=r"^variance: expected at least 0, got -0\.5"):
         functional.batch_norm_inference_backward(np.ones((7, 5)), **inputs)
+
+
+@pytest.mark.parametrize("rows", [60, 5000])
+def test_inference_may_write_over_x_but_not_over_a_shifted_x(rows):
+    inputs = make((rows, 50), np.float32)
+    names = ("gamma", "beta", "mean", "variance")
+    x, rest = inputs["x"], [inputs[name] for name in names]
+    expected = functional.batch_norm_inference(x, *rest)
+    room = np.empty((rows + 1, 50), np.float32)
+    room[:-1] = x
+    with pytest.raises(ValueError, match="out: overlaps"):
+        functional.batch_norm_inference(room[:-1], *rest, out=room[1:])
+    got = functional.batch_norm_inference(room[:-1], *rest, out=room[:-1])
+    np.testing.assert_array_equal(got, expected)

@@ -12,10 +12,10 @@ import numpy as np
 
 from npbn._checks import Array
 from npbn.functional._blocks import as_rows, constant, is_small, pieces, put_back
-from npbn.functional._sums import block_sums, merged
+from npbn.functional._sums import all_finite, block_sums, merged
 from npbn.functional.activations import _relu_backward, _relu_forward
 
-SOME_ROWS = 256
+SOME_ROWS = 4096
 # The share of the variance that the square of what is left of the mean may have.
 COARSE = 1 / 16
 
@@ -81,14 +81,16 @@ def forward(
 def _moments(x: Array, scratch: Array, centred: Array | None = None) -> tuple[Array, Array, Array]:
     """A mean, rounded, what is left of it, and the variance.
 
-    centred: where to leave x - mean. scratch, C-contiguous and shaped like x, is written over.
+    centred: where to leave x - mean, may be x itself. scratch, C-contiguous and shaped like x, is
+    written over.
     """
-    kind, features = x.dtype.char, x.shape[1]
+    kind = x.dtype.char
     # Of many rows, those here and there are enough to centre by.
     some = x if centred is not None else x[:: -(-len(x) // SOME_ROWS)]
-    (mean,) = merged([(block_sums(some, features, 1 / len(some)),)], x.dtype)
+    mean = constant(1 / len(some), kind, len(some)).dot(some)
+    center = mean
     for again in (True, False):
-        remainder, variance = _spread(x, mean, scratch, centred)
+        remainder, variance = _spread(x, center, scratch, centred)
         square = remainder * remainder
         variance -= square
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
@@ -99,7 +101,13 @@ def _moments(x: Array, scratch: Array, centred: Array | None = None) -> tuple[Ar
             break
         # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
         # the mean was too coarse: centre again.
-        mean = np.where(~fine & np.isfinite(remainder), mean + remainder, mean)
+        moved = np.where(~fine & np.isfinite(remainder), mean + remainder, mean)
+        if centred is None:
+            center = moved
+        else:
+            # x may be gone: go on from what is centred already. moved - mean is exact.
+            x, center = centred, moved - mean
+        mean = moved
     return mean, remainder, variance
 
 
@@ -123,6 +131,12 @@ def _block_spread(
     first = block_sums(difference, features, weight)
     np.multiply(difference, difference, out=square)
     return first, block_sums(square, features, weight)
+
+
+def show_overflow(y: Array, variance: Array) -> None:
+    """NaN in the features whose variance is not finite: it would make y = beta, and hide that."""
+    if not all_finite(variance):
+        y[..., ~np.isfinite(variance)] = np.nan
 
 
 def inference(
@@ -185,6 +199,7 @@ def backward(
     slope /= size
     shift = total / size
     shift -= slope * remainder
+    shift = shift.astype(dy.dtype, copy=False)
     vectors = (slope, shift, scale) if center is None else (slope, shift, scale, center)
     for given, part, each, slopes, shifts, scales, *centers in pieces(vectors, rows, values, out):
         np.multiply(_centred(part, centers, each), slopes, out=each)
@@ -211,7 +226,8 @@ def _sums(
         total = block_sums(given, features)
         np.multiply(given, _centred(part, rest, out), out=out)
         sums.append((total, block_sums(out, features)))
-    return merged(sums, dy.dtype)
+    # Not rounded yet: where dy has a mean, total * remainder takes digits from products.
+    return merged(sums, np.dtype(np.float64))
 
 
 def inference_backward(

@@ -24,8 +24,8 @@ def all_finite(vector: Array) -> bool:
 
 
 def merged(sums: Sequence[tuple[Array, ...]], dtype: np.dtype[Any]) -> Any:
-    """The sums of all blocks: added in float64, then rounded; those of one block as they are."""
-    if len(sums) == 1 and sums[0][0].dtype == dtype:
+    """The sums of all blocks, added in float64, as dtype or, of one small block, as they are."""
+    if len(sums) == 1 and sums[0][0].dtype <= dtype:
         return sums[0]
     return np.add.reduce(sums, dtype=np.float64).astype(dtype)
 

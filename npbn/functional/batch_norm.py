@@ -6,7 +6,6 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
-from npbn.functional._sums import all_finite
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -21,7 +20,8 @@ def batch_norm_forward(
 
     x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values a
     feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
-    biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
+    biased one: the sum of squares over m, not m - 1. The cache may refer to x: change it not before
+    the backward pass. A running average of the statistics is the
     caller's: population = momentum * population + (1 - momentum) * batch. Where a variance is not
     finite, which is so where x is not, or its squares are too large for its type, y is NaN.
     TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
@@ -29,8 +29,7 @@ def batch_norm_forward(
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
     cache = core.forward(x, gamma, beta, epsilon, y)
-    if not all_finite(cache.variance):
-        y[...] = np.nan
+    core.show_overflow(y, cache.variance)
     return y, cache
 
 
@@ -72,12 +71,14 @@ def batch_norm_inference(
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     x (..., D), float32 or float64; the others (D,), of x's type; variance at least 0. Returns y,
-    shaped like x. TypeError or ValueError for arrays of another type or shape.
+    shaped like x. out may be x itself. TypeError or ValueError for arrays of another type or shape.
     Ioffe & Szegedy 2015, Algorithm 2.
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     mean, variance = _checked_statistics(x, mean, variance)
-    y = checks.output(out, x.shape, x.dtype, (gamma, beta, mean, variance))
+    # x may be written over, but not shifted: blocks still to come would be lost.
+    kept = (gamma, beta, mean, variance) if _is_same(x, out) else (x, gamma, beta, mean, variance)
+    y = checks.output(out, x.shape, x.dtype, kept)
     return core.inference(x, gamma, beta, mean, variance, epsilon, y)
 
 
@@ -107,6 +108,13 @@ def batch_norm_inference_backward(
     dgamma, dbeta = np.empty_like(gamma), np.empty_like(gamma)
     core.inference_backward(dy, x, gamma, mean, variance, epsilon, dx, dgamma, dbeta)
     return dx, dgamma, dbeta
+
+
+def _is_same(x: Array, out: Array | None) -> bool:
+    return isinstance(out, np.ndarray) and (
+        x.__array_interface__["data"] == out.__array_interface__["data"]
+        and x.strides == out.strides
+    )
 
 
 def _checked(

@@ -83,6 +83,5 @@ def _dense_backward(
     np.matmul(rows.T, dy_rows, out=dweight)
     if dbias is not None:
         np.copyto(dbias, column_sums(dy_rows))
-    # Last, as dx may be x itself.
     if dx is not None:
         np.matmul(dy, weight.T, out=dx)

@@ -219,7 +219,7 @@ class BuiltInLayer(Layer):
     def _backward(
         self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
     ) -> Array | None:
-        """dx, or None without input_gradient. out: where to write dx, if given; never dy itself."""
+        """dx, or None without input_gradient. out: where to write it; dy itself for ReLU alone."""
         raise NotImplementedError
 
     def _remember(self, y: Array, cache: Any) -> None:

@@ -51,7 +51,8 @@ class BatchNorm(BuiltInLayer):
     batch_variance (D,), the biased one, are the batch's.
 
     A forward pass in training refuses, as a ValueError, a batch with one value a feature (its
-    variance is 0 whatever the value), and one that is not finite, or whose variance is not.
+    variance is 0 whatever the value), and one that is not finite, or whose variance is not. In a
+    network, and in inference, such a batch makes y NaN; no population statistics move.
     Ioffe & Szegedy 2015, Algorithms 1 and 2.
     """
 
@@ -173,7 +174,10 @@ class BatchNorm(BuiltInLayer):
             return out, PopulationCache(x, gamma.copy(), mean, variance)
         if centred is None and isinstance(spare, BatchNormCache) and spare.center is None:
             centred = spare.values if spare.values.shape == x.shape else None
-        return out, core.forward(x, gamma, beta, self.epsilon, out, centred, rectify)
+        cache = core.forward(x, gamma, beta, self.epsilon, out, centred, rectify)
+        if not training:
+            core.show_overflow(out, cache.variance)
+        return out, cache
 
     def _backward(
         self,

@@ -233,7 +233,7 @@ class Chain:
             if own and place > 0 and self._rectified[place - 1]:
                 rectified = cache
                 continue
-            if place == 0:
+            if place == 0 and (wanted or type(layer) is not BatchNorm):
                 buffer = out
             elif own and type(layer) is ReLU:
                 buffer = dx
