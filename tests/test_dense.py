@@ -256,7 +256,6 @@ def test_repr():
         ({"rng": -1}, ValueError, "rng: expected at least 0, got -1"),
         ({"dtype": int}, TypeError, "dtype: expected np.float32 or np.float64"),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):
