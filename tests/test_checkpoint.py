@@ -124,6 +124,17 @@ def test_header_values_are_exact(path, value):
     assert type(loaded) is type(plain_value)
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (4,), ()])
+def test_the_order_in_memory_comes_back(path, shape):
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    for laid_out in (array, np.asfortranarray(array)):
+        checkpoint.save(path, {"a": laid_out}, {})
+        loaded = checkpoint.load(path)[0]["a"]
+        np.testing.assert_array_equal(loaded, array)
+        assert loaded.flags.c_contiguous == laid_out.flags.c_contiguous
+        assert loaded.flags.f_contiguous == laid_out.flags.f_contiguous
+
+
 def test_tuples_come_back_as_lists(path):
     checkpoint.save(path, {}, {"shape": (3, (4,))})
     assert checkpoint.load(path)[1] == {"shape": [3, [4]]}
@@ -202,6 +213,28 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(
         checkpoint.save(saved, {"0": np.ones(3)} | arrays, header)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_the_longest_header_comes_back_and_no_longer_one_is_saved(path):
+    around = len(json.dumps({"format": "npbn checkpoint", "version": 1, "arrays": []}))
+    text = "x" * (2**20 - around - len(', "header": {"a": ""}'))
+    checkpoint.save(path, {}, {"a": text})
+    assert checkpoint.load(path) == ({}, {"a": text})
+    with pytest.raises(ValueError, match=r"^header: too long"):
+        checkpoint.save(path, {}, {"a": text + "x"})
+
+
+def test_the_most_arrays_that_can_be_saved_come_back(path, monkeypatch):
+    arrays = {"a": np.ones(3), "b": np.ones(3)}
+    directory = sum(46 + len(f"{name}.npy") for name in ("__header__", *arrays))
+    monkeypatch.setattr(checkpoint, "_LARGEST_DIRECTORY", directory)
+    checkpoint.save(path, arrays, {})
+    assert_same(checkpoint.load(path)[0], arrays)
+    monkeypatch.setattr(checkpoint, "_LARGEST_DIRECTORY", directory - 1)
+    with pytest.raises(ValueError, match="join arrays"):
+        checkpoint.save(path, arrays, {})
+    with pytest.raises(ValueError, match="too many entries"):
+        checkpoint.load(path)
 
 
 # What goes wrong while saving
@@ -294,6 +327,16 @@ def test_contents_reach_the_disk_before_the_name_does(path, monkeypatch):
     assert events[:2] == [("fsync", False), ("replace",)]
     if os.name == "posix":
         assert events[2:] == [("fsync", True)]
+
+
+def test_all_is_written_in_the_folder_that_it_stays_in(path, monkeypatch, tmp_path_factory):
+    """From another one, which may lie on another disk, no file can be moved at once."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: moved.append(names) or replace(*names))
+    checkpoint.save(path, ARRAYS, HEADER)
+    ((temporary, target),) = moved
+    assert os.path.dirname(temporary) == os.path.dirname(target) == os.path.realpath(path.parent)
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(path, monkeypatch):
@@ -468,10 +511,10 @@ def many_entries(*, large_form=False):
 pickled = pickle.dumps({"a": Bomb()})
 object_array = npy(np.array([Bomb()], object), allow_pickle=True)
 BAD_FILES = {
-    "empty": (b"", "empty"),
+    "empty": (b"", ": empty: pass"),
     "text": (b"hello, world\n" * 50, "not a checkpoint"),
-    "a pickle": (pickled, "a pickle, which could run code"),
-    "an .npy file": (npy(np.ones(3)), "one .npy array"),
+    "a pickle": (pickled, ": a pickle, which could run code: pass"),
+    "an .npy file": (npy(np.ones(3)), ": one .npy array: pass"),
     "an .npy file of objects": (object_array, "one .npy array"),
     "an empty zip": (archive(), "not a checkpoint"),
     "a zip": (archive(("read.me", b"hello")), "not a checkpoint"),
@@ -559,7 +602,9 @@ def test_bad_files_are_refused_by_name_and_reason(path, kind):
     assert time.perf_counter() - started < 2
     assert peak < 3 * len(contents) + 2e6
     assert str(path) in str(caught.value)
-    assert any(todo in str(caught.value) for todo in ("pass a", "load another", "update npbn"))
+    assert any(
+        todo in str(caught.value) for todo in (": pass a", ": load another", ": update npbn")
+    )
 
 
 def test_the_bad_files_are_bad_for_their_one_reason(path):
