@@ -353,6 +353,7 @@ def test_folders_and_missing_folders(tmp_path):
         with pytest.raises(OSError, match=tmp_path.name) as caught:
             function(tmp_path)
         assert isinstance(caught.value, IsADirectoryError | PermissionError)
+        assert os.name != "posix" or isinstance(caught.value, IsADirectoryError)
         missing = tmp_path / "missing" / "file"
         with pytest.raises(FileNotFoundError) as caught:
             function(missing)
@@ -496,10 +497,14 @@ def with_claimed_directory(size):
     return bytes(data)
 
 
-def many_entries(*, large_form=False):
+def many_entries(*, large_form=False, false_form=False, comment=b""):
     central = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 9, 1, *[0] * 6) + b"x"
     directory = central * 200_000
-    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, len(directory), 4, 0)
+    if false_form:  # ends like the large form, but has only its locator
+        directory += bytes(56)
+        directory += struct.pack("<4sLQL", b"PK\6\7", 0, 4 + len(directory) - 56, 1)
+    size = len(directory)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, size, 4, len(comment)) + comment
     if large_form:
         place = 4 + len(directory)
         record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, len(directory), 4)
@@ -559,6 +564,8 @@ BAD_FILES = {
     "no directory": (with_claimed_directory(0), "not a checkpoint"),
     "many entries": (many_entries(), "too many entries"),
     "many in the large form": (many_entries(large_form=True), "too many entries"),
+    "many in a false form": (many_entries(false_form=True), "damaged .*its end is wrong"),
+    "many and a comment": (many_entries(comment=bytes(100)), "damaged .*its end is missing"),
     "objects": (with_array(object_array), "other things than arrays of numbers"),
     "objects without pickle": (with_array(npy_claiming("|O", (1,), b"x" * 8)), "other things"),
     "strings": (with_array(npy(np.array(["x"]))), "other things"),
