@@ -235,6 +235,32 @@ class TestDivergence:
         with pytest.raises(RuntimeError, match=r"step 0.*layer 2, Dense\(16, 3\) \(its weight no"):
             fit(network, digits(), optimizer=SGD(0.1), steps=50)
 
+    @pytest.mark.parametrize("norm", [True, False])
+    def test_the_layer_is_not_the_last_where_an_earlier_one_began_it(self, norm):
+        network = build(norm=norm)
+        network.layers[0].weight[...] *= np.float32(1e25 if norm else np.nan)
+        where = r"BatchNorm\(16\): lower" if norm else r"Dense\(6, 16\) \(its weight no longer fin"
+        with pytest.raises(RuntimeError, match=rf"it began in layer {int(norm)}, {where}"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1)
+
+    def test_all_parameters_that_are_not_finite_are_named(self):
+        network = build()
+        network.layers[1].gamma[3] = network.layers[1].beta[4] = np.nan
+        with pytest.raises(RuntimeError, match=r"\(its gamma and beta no longer finite\): lower"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1)
+
+    def test_a_readers_layer_is_named_too(self):
+        class Lost(Layer):
+            def forward(self, x):
+                return x * np.float32(np.nan)
+
+            def backward(self, dy):
+                return dy
+
+        layers = [Dense(6, 16, rng=0), Lost(), ReLU(), Dense(16, 3, rng=1)]
+        with pytest.raises(RuntimeError, match=r"it began in layer 1, Lost\(\): lower"):
+            fit(Sequential(layers), digits(), optimizer=SGD(0.1), steps=1)
+
     def test_record_completes_the_step_and_fills_the_samples(self):
         network, optimizer = exploding()
         history = fit(
