@@ -23,6 +23,7 @@ from npbn import (
     gradient_check,
     training_steps,
 )
+from npbn.layers.population import exact_statistics
 
 
 def small(*, dtype=np.float32, activation=ReLU, norm=True, seed=0):
@@ -401,6 +402,24 @@ class TestConstruction:
             Sequential([dense, Dense(5, 4, dtype=np.float64)])
         Sequential([dense])
 
+    def test_its_table_knows_what_it_cannot_know(self):
+        layers = [Dense(6, 1200), BatchNorm(1200), ReLU(), Identity(), Dense(1200, 3)]
+        assert str(Sequential(layers)).splitlines()[-7:] == [
+            "   layer            output shape  parameters",
+            "0  Dense(6, 1200)   (N, 1200)          8,400",
+            "1  BatchNorm(1200)  (N, 1200)          2,400",
+            "2  ReLU()           (N, 1200)              0",
+            "3  Identity()       (N, ?)                 0",
+            "4  Dense(1200, 3)   (N, 3)             3,603",
+            "14,403 parameters, float32",
+        ]
+        assert str(Sequential([ReLU(), BatchNorm(4)])).splitlines()[-3:] == [
+            "0  ReLU()        (N, ?)                 0",
+            "1  BatchNorm(4)  (N, 4)                 8",
+            "8 parameters, float32",
+        ]
+        assert str(Sequential([ReLU()])).endswith("\n0 parameters, no type")
+
     def test_its_table(self):
         text = str(small())
         assert "Dense(6, 5, use_bias=False)  (N, 5)" in text
@@ -491,6 +510,17 @@ class TestExactStatistics:
         assert network.forward(x) == pytest.approx(
             network.forward(x, statistics="batch"), rel=1e-4, abs=1e-5
         )
+
+    @pytest.mark.parametrize("size", [1e-20, 1.0, 1e15])
+    @pytest.mark.parametrize("ratio", [0, 1e4])
+    def test_statistics_of_blocks_are_those_of_the_whole(self, size, ratio):
+        x = np.random.default_rng(3).standard_normal((100, 4)) + ratio
+        x = (x * size).astype(np.float32)
+        mean, variance, count = exact_statistics(x[start : start + 30] for start in (0, 30, 60, 90))
+        whole = x.astype(np.longdouble)
+        assert count == 100
+        assert np.abs(mean / whole.mean(0) - 1).max() < 1e-13
+        assert np.abs(variance / whole.var(0) - 1).max() < 1e-10
 
     def test_feature_maps(self):
         x = np.random.default_rng(0).normal(3, 2, (10, 4, 5, 3)).astype(np.float32)
