@@ -370,6 +370,14 @@ def test_astype_converts_all_arrays_of_a_copy(make_layer):
     assert_same_arrays(layer, before)
 
 
+@pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
+def test_what_is_pickled_is_without_a_pending_pass(make_layer):
+    layer = make_layer(np.float32)
+    size = len(pickle.dumps(layer))
+    layer.forward(np.random.default_rng(0).standard_normal((1000, 4)).astype(np.float32), True)
+    assert len(pickle.dumps(layer)) < size + 2000
+
+
 def test_the_statistics_of_the_last_batch_are_converted_too():
     norm = BatchNorm(4)
     assert norm.astype(np.float64).batch_mean is None

@@ -356,6 +356,34 @@ class TestReadersLayers:
         with pytest.raises(TypeError, match=r"layer 1, Wrong.*expected float32"):
             Sequential([Dense(6, 5, rng=0), Wrong()]).forward(batch())
 
+        class Listed(Layer):
+            def forward(self, x):
+                return x.tolist()
+
+        with pytest.raises(TypeError, match=r"layer 0, Listed\(\): forward's result: expected"):
+            Sequential([Listed(), Dense(6, 5, rng=0)]).forward(batch())
+
+    def test_it_is_told_where_no_dx_is_wanted(self):
+        class Told(Scale):
+            def backward(self, dy, input_gradient=True):
+                self.wanted = input_gradient
+                dx = super().backward(dy)
+                return dx if input_gradient else None
+
+        network = Sequential([Told(6), Told(6), Dense(6, 3, rng=0)])
+        for input_gradient in (True, False):
+            y = network.forward(batch(), training=True)
+            dx = network.backward(np.ones_like(y), input_gradient=input_gradient)
+            assert (dx is not None) == input_gradient
+            assert [layer.wanted for layer in network.layers[:2]] == [input_gradient, True]
+
+    def test_a_batch_norm_behind_it_refuses_one_value_a_feature_in_training_alone(self):
+        network = Sequential([Identity(), BatchNorm(6)])
+        with pytest.raises(ValueError, match=r"layer 1, BatchNorm\(6\): expected two values"):
+            network.forward(batch(1), training=True)
+        assert network.forward(batch(1)).shape == (1, 6)
+        assert network.forward(batch(1), training=True, statistics="population").shape == (1, 6)
+
     def test_a_layer_must_define_its_passes(self):
         with pytest.raises(TypeError, match="defines forward"):
             Sequential([Layer()]).forward(batch())
@@ -678,6 +706,14 @@ class TestWhatAReviewFound:
         network = Sequential([self.Residual([Dense(6, 6, rng=0), BatchNorm(6)])])
         with pytest.raises(ValueError, match=r"layer 0.*has a BatchNorm inside"):
             network.recompute_population(batch())
+
+        class Holding(Identity):
+            def __init__(self):
+                super().__init__()
+                self.norm = BatchNorm(6)
+
+        with pytest.raises(ValueError, match=r"layer 0.*has a BatchNorm inside"):
+            Sequential([Holding()]).recompute_population(batch())
 
     def test_a_pass_of_its_own_within_ends_the_networks(self):
         inner = Sequential([Dense(5, 4, rng=1), ReLU()])
