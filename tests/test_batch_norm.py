@@ -366,6 +366,17 @@ def test_training_moves_the_population_by_the_stated_line(momentum, shape, dtype
             assert norm.state[f"population_{kind}"].dtype == dtype
 
 
+def test_a_thousand_updates_lose_no_digits_in_float32():
+    rng, norm = np.random.default_rng(0), BatchNorm(20, momentum=0.999)
+    mean, variance = np.zeros(20), np.ones(20)
+    for _ in range(1000):
+        norm.forward(rng.normal(3, 1, (4, 20)).astype(np.float32), training=True)
+        mean = 0.999 * mean + (1 - 0.999) * norm.batch_mean
+        variance = 0.999 * variance + (1 - 0.999) * norm.batch_variance
+    assert np.abs(norm.population_mean / mean - 1).max() < 2e-7
+    assert np.abs(norm.population_variance / variance - 1).max() < 2e-7
+
+
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)
 def test_unbiased_population_averages_the_sum_over_m_less_one(shape, dtype, assert_close):
     inputs = make(shape, dtype)

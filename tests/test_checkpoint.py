@@ -124,6 +124,17 @@ def test_header_values_are_exact(path, value):
     assert type(loaded) is type(plain_value)
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (4,), ()])
+def test_the_order_in_memory_comes_back(path, shape):
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    for laid_out in (array, np.asfortranarray(array)):
+        checkpoint.save(path, {"a": laid_out}, {})
+        loaded = checkpoint.load(path)[0]["a"]
+        np.testing.assert_array_equal(loaded, array)
+        assert loaded.flags.c_contiguous == laid_out.flags.c_contiguous
+        assert loaded.flags.f_contiguous == laid_out.flags.f_contiguous
+
+
 def test_tuples_come_back_as_lists(path):
     checkpoint.save(path, {}, {"shape": (3, (4,))})
     assert checkpoint.load(path)[1] == {"shape": [3, [4]]}
@@ -202,6 +213,28 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(
         checkpoint.save(saved, {"0": np.ones(3)} | arrays, header)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_the_longest_header_comes_back_and_no_longer_one_is_saved(path):
+    around = len(json.dumps({"format": "npbn checkpoint", "version": 1, "arrays": []}))
+    text = "x" * (2**20 - around - len(', "header": {"a": ""}'))
+    checkpoint.save(path, {}, {"a": text})
+    assert checkpoint.load(path) == ({}, {"a": text})
+    with pytest.raises(ValueError, match=r"^header: too long"):
+        checkpoint.save(path, {}, {"a": text + "x"})
+
+
+def test_the_most_arrays_that_can_be_saved_come_back(path, monkeypatch):
+    arrays = {"a": np.ones(3), "b": np.ones(3)}
+    directory = sum(46 + len(f"{name}.npy") for name in ("__header__", *arrays))
+    monkeypatch.setattr(checkpoint, "_LARGEST_DIRECTORY", directory)
+    checkpoint.save(path, arrays, {})
+    assert_same(checkpoint.load(path)[0], arrays)
+    monkeypatch.setattr(checkpoint, "_LARGEST_DIRECTORY", directory - 1)
+    with pytest.raises(ValueError, match="join arrays"):
+        checkpoint.save(path, arrays, {})
+    with pytest.raises(ValueError, match="too many entries"):
+        checkpoint.load(path)
 
 
 # What goes wrong while saving
@@ -296,6 +329,16 @@ def test_contents_reach_the_disk_before_the_name_does(path, monkeypatch):
         assert events[2:] == [("fsync", True)]
 
 
+def test_all_is_written_in_the_folder_that_it_stays_in(path, monkeypatch, tmp_path_factory):
+    """From another one, which may lie on another disk, no file can be moved at once."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: moved.append(names) or replace(*names))
+    checkpoint.save(path, ARRAYS, HEADER)
+    ((temporary, target),) = moved
+    assert os.path.dirname(temporary) == os.path.dirname(target) == os.path.realpath(path.parent)
+
+
 def test_a_folder_that_cannot_be_synced_is_no_failure(path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(
@@ -310,6 +353,7 @@ def test_folders_and_missing_folders(tmp_path):
         with pytest.raises(OSError, match=tmp_path.name) as caught:
             function(tmp_path)
         assert isinstance(caught.value, IsADirectoryError | PermissionError)
+        assert os.name != "posix" or isinstance(caught.value, IsADirectoryError)
         missing = tmp_path / "missing" / "file"
         with pytest.raises(FileNotFoundError) as caught:
             function(missing)
@@ -453,10 +497,14 @@ def with_claimed_directory(size):
     return bytes(data)
 
 
-def many_entries(*, large_form=False):
+def many_entries(*, large_form=False, false_form=False, comment=b""):
     central = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 9, 1, *[0] * 6) + b"x"
     directory = central * 200_000
-    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, len(directory), 4, 0)
+    if false_form:  # ends like the large form, but has only its locator
+        directory += bytes(56)
+        directory += struct.pack("<4sLQL", b"PK\6\7", 0, 4 + len(directory) - 56, 1)
+    size = len(directory)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, size, 4, len(comment)) + comment
     if large_form:
         place = 4 + len(directory)
         record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, len(directory), 4)
@@ -468,10 +516,10 @@ def many_entries(*, large_form=False):
 pickled = pickle.dumps({"a": Bomb()})
 object_array = npy(np.array([Bomb()], object), allow_pickle=True)
 BAD_FILES = {
-    "empty": (b"", "empty"),
+    "empty": (b"", ": empty: pass"),
     "text": (b"hello, world\n" * 50, "not a checkpoint"),
-    "a pickle": (pickled, "a pickle, which could run code"),
-    "an .npy file": (npy(np.ones(3)), "one .npy array"),
+    "a pickle": (pickled, ": a pickle, which could run code: pass"),
+    "an .npy file": (npy(np.ones(3)), ": one .npy array: pass"),
     "an .npy file of objects": (object_array, "one .npy array"),
     "an empty zip": (archive(), "not a checkpoint"),
     "a zip": (archive(("read.me", b"hello")), "not a checkpoint"),
@@ -516,6 +564,8 @@ BAD_FILES = {
     "no directory": (with_claimed_directory(0), "not a checkpoint"),
     "many entries": (many_entries(), "too many entries"),
     "many in the large form": (many_entries(large_form=True), "too many entries"),
+    "many in a false form": (many_entries(false_form=True), "damaged .*its end is wrong"),
+    "many and a comment": (many_entries(comment=bytes(100)), "damaged .*its end is missing"),
     "objects": (with_array(object_array), "other things than arrays of numbers"),
     "objects without pickle": (with_array(npy_claiming("|O", (1,), b"x" * 8)), "other things"),
     "strings": (with_array(npy(np.array(["x"]))), "other things"),
@@ -559,7 +609,9 @@ def test_bad_files_are_refused_by_name_and_reason(path, kind):
     assert time.perf_counter() - started < 2
     assert peak < 3 * len(contents) + 2e6
     assert str(path) in str(caught.value)
-    assert any(todo in str(caught.value) for todo in ("pass a", "load another", "update npbn"))
+    assert any(
+        todo in str(caught.value) for todo in (": pass a", ": load another", ": update npbn")
+    )
 
 
 def test_the_bad_files_are_bad_for_their_one_reason(path):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npbn import Dense, functional, reference
+from npbn.layers.initial import normal_weights
 from npbn.testing import CASES
 
 MODES = {
@@ -232,6 +233,17 @@ def test_x_is_still_needed_and_so_no_out():
     np.testing.assert_allclose(dense.gradients["weight"], x.T @ dy)
 
 
+def test_a_stack_of_initial_weights_is_drawn_one_after_another():
+    sizes = (300, 200, 40)
+    for std in (None, 0.5):
+        drawn, rng = normal_weights(sizes, std, 3), np.random.default_rng(3)
+        assert [weight.dtype for weight in drawn] == [np.float32, np.float32]
+        for weight, shape in zip(drawn, ((300, 200), (200, 40)), strict=True):
+            scale = np.sqrt(2 / shape[0]) if std is None else std
+            expected = (rng.standard_normal(shape) * scale).astype(np.float32)
+            np.testing.assert_array_equal(weight, expected)
+
+
 def test_repr():
     assert repr(Dense(784, 100)) == "Dense(784, 100)"
     assert repr(Dense(784, 100, use_bias=False)) == "Dense(784, 100, use_bias=False)"
@@ -256,7 +268,6 @@ def test_repr():
         ({"rng": -1}, ValueError, "rng: expected at least 0, got -1"),
         ({"dtype": int}, TypeError, "dtype: expected np.float32 or np.float64"),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=f"^{message}"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid, Tanh, layers
+from npbn.layers.base import ArrayAttribute
 
 LAYERS = {
     "Dense": lambda dtype: Dense(4, 5, rng=0, dtype=dtype),
@@ -367,6 +368,39 @@ def test_astype_converts_all_arrays_of_a_copy(make_layer):
     y, dx, *_ = step(other, MODES["training"])
     assert y.dtype == dx.dtype == (other.dtype or np.float32)
     assert_same_arrays(layer, before)
+
+
+@pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
+def test_what_is_pickled_is_without_a_pending_pass(make_layer):
+    layer = make_layer(np.float32)
+    size = len(pickle.dumps(layer))
+    layer.forward(np.random.default_rng(0).standard_normal((1000, 4)).astype(np.float32), True)
+    assert len(pickle.dumps(layer)) < size + 2000
+
+
+def test_the_statistics_of_the_last_batch_are_converted_too():
+    norm = BatchNorm(4)
+    assert norm.astype(np.float64).batch_mean is None
+    norm.forward(np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32), True)
+    other = norm.astype(np.float64)
+    for name in ("batch_mean", "batch_variance"):
+        assert getattr(norm, name).dtype == np.float32
+        assert getattr(other, name).dtype == np.float64
+        np.testing.assert_array_equal(getattr(other, name), getattr(norm, name))
+
+
+def test_an_attribute_stands_for_an_array_of_its_own_name():
+    class Shifted(layers.Layer):
+        shift = ArrayAttribute("_parameters", "What is added.")
+
+        def __init__(self):
+            super().__init__({"shift": np.ones(3)})
+
+    layer = Shifted()
+    layer.shift = np.full(3, 2.0)
+    assert layer.shift is layer.parameters["shift"]
+    np.testing.assert_array_equal(layer.shift, 2)
+    assert Shifted.shift.__doc__ == "What is added."
 
 
 @pytest.mark.parametrize("wrong", [int, np.float16, np.longdouble, None, "nonsense"], ids=str)

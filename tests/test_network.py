@@ -23,6 +23,7 @@ from npbn import (
     gradient_check,
     training_steps,
 )
+from npbn.layers.population import exact_statistics
 
 
 def small(*, dtype=np.float32, activation=ReLU, norm=True, seed=0):
@@ -355,6 +356,34 @@ class TestReadersLayers:
         with pytest.raises(TypeError, match=r"layer 1, Wrong.*expected float32"):
             Sequential([Dense(6, 5, rng=0), Wrong()]).forward(batch())
 
+        class Listed(Layer):
+            def forward(self, x):
+                return x.tolist()
+
+        with pytest.raises(TypeError, match=r"layer 0, Listed\(\): forward's result: expected"):
+            Sequential([Listed(), Dense(6, 5, rng=0)]).forward(batch())
+
+    def test_it_is_told_where_no_dx_is_wanted(self):
+        class Told(Scale):
+            def backward(self, dy, input_gradient=True):
+                self.wanted = input_gradient
+                dx = super().backward(dy)
+                return dx if input_gradient else None
+
+        network = Sequential([Told(6), Told(6), Dense(6, 3, rng=0)])
+        for input_gradient in (True, False):
+            y = network.forward(batch(), training=True)
+            dx = network.backward(np.ones_like(y), input_gradient=input_gradient)
+            assert (dx is not None) == input_gradient
+            assert [layer.wanted for layer in network.layers[:2]] == [input_gradient, True]
+
+    def test_a_batch_norm_behind_it_refuses_one_value_a_feature_in_training_alone(self):
+        network = Sequential([Identity(), BatchNorm(6)])
+        with pytest.raises(ValueError, match=r"layer 1, BatchNorm\(6\): expected two values"):
+            network.forward(batch(1), training=True)
+        assert network.forward(batch(1)).shape == (1, 6)
+        assert network.forward(batch(1), training=True, statistics="population").shape == (1, 6)
+
     def test_a_layer_must_define_its_passes(self):
         with pytest.raises(TypeError, match="defines forward"):
             Sequential([Layer()]).forward(batch())
@@ -400,6 +429,24 @@ class TestConstruction:
         with pytest.raises(TypeError):
             Sequential([dense, Dense(5, 4, dtype=np.float64)])
         Sequential([dense])
+
+    def test_its_table_knows_what_it_cannot_know(self):
+        layers = [Dense(6, 1200), BatchNorm(1200), ReLU(), Identity(), Dense(1200, 3)]
+        assert str(Sequential(layers)).splitlines()[-7:] == [
+            "   layer            output shape  parameters",
+            "0  Dense(6, 1200)   (N, 1200)          8,400",
+            "1  BatchNorm(1200)  (N, 1200)          2,400",
+            "2  ReLU()           (N, 1200)              0",
+            "3  Identity()       (N, ?)                 0",
+            "4  Dense(1200, 3)   (N, 3)             3,603",
+            "14,403 parameters, float32",
+        ]
+        assert str(Sequential([ReLU(), BatchNorm(4)])).splitlines()[-3:] == [
+            "0  ReLU()        (N, ?)                 0",
+            "1  BatchNorm(4)  (N, 4)                 8",
+            "8 parameters, float32",
+        ]
+        assert str(Sequential([ReLU()])).endswith("\n0 parameters, no type")
 
     def test_its_table(self):
         text = str(small())
@@ -491,6 +538,17 @@ class TestExactStatistics:
         assert network.forward(x) == pytest.approx(
             network.forward(x, statistics="batch"), rel=1e-4, abs=1e-5
         )
+
+    @pytest.mark.parametrize("size", [1e-20, 1.0, 1e15])
+    @pytest.mark.parametrize("ratio", [0, 1e4])
+    def test_statistics_of_blocks_are_those_of_the_whole(self, size, ratio):
+        x = np.random.default_rng(3).standard_normal((100, 4)) + ratio
+        x = (x * size).astype(np.float32)
+        mean, variance, count = exact_statistics(x[start : start + 30] for start in (0, 30, 60, 90))
+        whole = x.astype(np.longdouble)
+        assert count == 100
+        assert np.abs(mean / whole.mean(0) - 1).max() < 1e-13
+        assert np.abs(variance / whole.var(0) - 1).max() < 1e-10
 
     def test_feature_maps(self):
         x = np.random.default_rng(0).normal(3, 2, (10, 4, 5, 3)).astype(np.float32)
@@ -648,6 +706,14 @@ class TestWhatAReviewFound:
         network = Sequential([self.Residual([Dense(6, 6, rng=0), BatchNorm(6)])])
         with pytest.raises(ValueError, match=r"layer 0.*has a BatchNorm inside"):
             network.recompute_population(batch())
+
+        class Holding(Identity):
+            def __init__(self):
+                super().__init__()
+                self.norm = BatchNorm(6)
+
+        with pytest.raises(ValueError, match=r"layer 0.*has a BatchNorm inside"):
+            Sequential([Holding()]).recompute_population(batch())
 
     def test_a_pass_of_its_own_within_ends_the_networks(self):
         inner = Sequential([Dense(5, 4, rng=1), ReLU()])

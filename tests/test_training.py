@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from npbn import (
     ReLU,
     RMSProp,
     Sequential,
+    checkpoint,
     fit,
     functional,
     training_steps,
@@ -104,13 +106,16 @@ class TestTrainingSteps:
         [
             ({"optimizer": SGD}, TypeError, r"write SGD\(\.\.\.\)"),
             ({"optimizer": 0.1}, TypeError, "optimizer: expected SGD"),
-            ({"steps": -1}, ValueError, "steps"),
-            ({"steps": 1.5}, TypeError, "steps"),
-            ({"batch_size": 101}, ValueError, "batch_size"),
-            ({"batch_size": 0}, ValueError, "batch_size"),
+            ({"steps": -1}, ValueError, "^steps: "),
+            ({"steps": 1.5}, TypeError, "^steps: "),
+            ({"batch_size": 101}, ValueError, "^batch_size: "),
+            ({"batch_size": 0}, ValueError, "^batch_size: "),
             ({"seed": -1}, ValueError, "rng"),
-            ({"data": digits()[0]}, TypeError, "pair"),
-            ({"data": (digits()[0][:50], digits()[1])}, ValueError, "labels"),
+            ({"data": digits()[0]}, TypeError, "^data: expected a pair"),
+            ({"data": [*digits()]}, TypeError, "^data: expected a pair .* got a list"),
+            ({"data": (*digits(), 3)}, TypeError, "^data: expected a pair"),
+            ({"data": (digits()[0][:50], digits()[1])}, ValueError, "^data labels: "),
+            ({"data": (digits()[1], digits()[1])}, TypeError, "^data images: "),
             ({"data": (digits()[0], digits()[1] + 1)}, ValueError, "classes 0 to 2, got 3"),
             ({"data": (digits()[0], np.eye(3, dtype=int)[digits()[1]])}, ValueError, "argmax"),
             ({"data": digits(dtype=np.float64)}, TypeError, "astype"),
@@ -144,6 +149,145 @@ class TestTrainingSteps:
         list(training_steps(network, (images, labels), optimizer=SGD(0.1), steps=2, batch_size=5))
         with pytest.raises(ValueError, match="classes 0 to 2"):
             list(training_steps(network, (images, labels + 1), optimizer=SGD(0.1), steps=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sample_every": 0}, ValueError, "^sample_every: expected at least 1, got 0"),
+        ({"sample_every": 2.5}, TypeError, "^sample_every: expected a whole number"),
+        ({"checkpoint_every": 0}, ValueError, "^checkpoint_every: expected at least 1, got 0"),
+        ({"checkpoint_every": None}, TypeError, "^checkpoint_every: expected a whole number"),
+        ({"resume": 1}, TypeError, "^resume: expected True or False"),
+        ({"progress": 1}, TypeError, "^progress: expected True or False"),
+        ({"on_divergence": "Raise"}, ValueError, "^on_divergence: expected 'raise' or 'record'"),
+        ({"validation": digits()[0]}, TypeError, "^validation: expected a pair"),
+        ({"validation": (digits()[0], digits()[1] + 1)}, ValueError, "^validation labels: "),
+        ({"validation": (digits()[0].tolist(), digits()[1])}, TypeError, "^validation images: "),
+    ],
+)
+def test_wrong_arguments_of_fit_are_refused_by_name(change, error, message):
+    network = build()
+    before = network.parameter_vector.copy()
+    with pytest.raises(error, match=message):
+        fit(network, digits(), **{"optimizer": SGD(0.1), "steps": 5} | change)
+    assert np.array_equal(network.parameter_vector, before)
+
+
+class TestWhatIsNotGiven:
+    """The defaults that the docstrings state."""
+
+    def test_a_batch_is_60_rows_and_the_seed_0(self):
+        stated = {"batch_size": 60, "seed": 0}
+        for train in (
+            lambda **options: fit(build(), digits(), optimizer=SGD(0.1), steps=9, **options).losses,
+            lambda **options: list(
+                training_steps(build(), digits(), optimizer=SGD(0.1), steps=9, **options)
+            ),
+        ):
+            assert train() == train(**stated)
+            for other in ({"batch_size": 61}, {"seed": 1}):
+                assert train() != train(**stated | other)
+
+    def test_every_500th_step_is_sampled_and_every_1000th_is_kept(self, tmp_path, monkeypatch):
+        kept, save = [], checkpoint.save
+        monkeypatch.setattr(
+            checkpoint, "save", lambda *args: kept.append(args[2]["step"]) or save(*args)
+        )
+        history = fit(
+            build(norm=False),
+            digits(),
+            digits(),
+            optimizer=SGD(0.1),
+            steps=1002,
+            batch_size=2,
+            checkpoint=tmp_path / "c",
+        )
+        assert history.sample_steps == [0, 500, 1000]
+        assert kept == [1000, 1002]
+
+    def test_a_file_that_is_there_is_not_resumed(self, tmp_path):
+        path = tmp_path / "c"
+        for _ in range(2):
+            optimizer = SGD(0.1)
+            fit(build(), digits(), optimizer=optimizer, steps=3, checkpoint=path)
+            assert optimizer.iterations == 3
+        resumed = SGD(0.1)
+        network = build()
+        before = network.parameter_vector.copy()
+        fit(network, digits(), optimizer=resumed, steps=3, checkpoint=path, resume=True)
+        assert not np.array_equal(network.parameter_vector, before)
+
+
+class Bar:
+    """What a progress bar is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, total, *, enabled, initial):
+        self.calls.append(("made", total, enabled, initial))
+        return self
+
+    def update(self, n=1):
+        self.calls.append(("step", n))
+
+    def set_postfix_str(self, text, refresh=True):
+        self.calls.append(("text", text))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.calls.append(("closed",))
+
+
+def test_the_progress_bar_is_told_each_step_and_sample(tmp_path, monkeypatch):
+    bar = Bar()
+    monkeypatch.setattr("npbn.training.progress_bar", bar)
+    options = {"sample_every": 2, "checkpoint": tmp_path / "c", "resume": True}
+    history = fit(build(), digits(), digits(), optimizer=SGD(0.1), steps=3, **options)
+    texts = [f"validation {each:.4f}" for each in history.validation_accuracies]
+    assert bar.calls == [
+        ("made", 3, True, 0),
+        ("text", texts[0]),
+        ("step", 1),
+        ("step", 1),
+        ("text", texts[1]),
+        ("step", 1),
+        ("closed",),
+    ]
+    bar.calls.clear()
+    fit(build(), digits(), digits(), optimizer=SGD(0.1), steps=4, progress=False, **options)
+    assert bar.calls == [("made", 4, False, 3), ("step", 1), ("closed",)]
+
+
+class Slow(SGD):
+    """Takes ten milliseconds a step, and stops a run before its step `fails_at`."""
+
+    fails_at = None
+
+    def update(self, *args, **kwargs):
+        if self.iterations == self.fails_at:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        super().update(*args, **kwargs)
+
+
+def test_seconds_are_those_of_all_parts_of_a_run(tmp_path):
+    options = {"checkpoint": tmp_path / "c", "resume": True}
+    started = time.perf_counter()
+    first = fit(build(), digits(), optimizer=Slow(0.1), steps=5, **options).seconds
+    assert 0.05 <= first <= time.perf_counter() - started
+    second = fit(build(), digits(), optimizer=Slow(0.1), steps=10, **options).seconds
+    assert first + 0.05 <= second <= time.perf_counter() - started
+    dies = Slow(0.1)
+    dies.fails_at = 18
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), digits(), optimizer=dies, steps=20, checkpoint_every=8, **options)
+    third = fit(build(), digits(), optimizer=Slow(0.1), steps=16, **options)
+    assert len(third.losses) == 16
+    assert second + 0.06 <= third.seconds <= time.perf_counter() - started
 
 
 class TestSampling:
@@ -197,12 +341,18 @@ class TestSampling:
         assert runs[0].validation_accuracies == runs[1].validation_accuracies
 
     def test_data_that_are_not_finite_are_refused(self):
-        images, labels = digits(1500)
-        images[1234, 3] = np.nan
-        with pytest.raises(ValueError, match=r"train images: not finite.*1000 to"):
-            fit(build(), (images, labels), optimizer=SGD(0.1), steps=1)
-        with pytest.raises(ValueError, match="validation images: not finite"):
-            fit(build(), digits(), (images, labels), optimizer=SGD(0.1), steps=1)
+        for row, block in (
+            (0, "0 to 999"),
+            (999, "0 to 999"),
+            (1000, "1000 to"),
+            (1499, "1000 to"),
+        ):
+            images, labels = digits(1500)
+            images[row, 3] = np.nan
+            with pytest.raises(ValueError, match=rf"^train images: not finite.* row {block}"):
+                fit(build(), (images, labels), optimizer=SGD(0.1), steps=1)
+            with pytest.raises(ValueError, match=rf"^validation images: not finite.* row {block}"):
+                fit(build(), digits(), (images, labels), optimizer=SGD(0.1), steps=1)
 
     def test_blas_runs_on_one_thread_meanwhile_and_as_before_after(self):
         from threadpoolctl import threadpool_info
@@ -234,6 +384,32 @@ class TestDivergence:
         network.layers[2].weight[0, 0] = np.nan
         with pytest.raises(RuntimeError, match=r"step 0.*layer 2, Dense\(16, 3\) \(its weight no"):
             fit(network, digits(), optimizer=SGD(0.1), steps=50)
+
+    @pytest.mark.parametrize("norm", [True, False])
+    def test_the_layer_is_not_the_last_where_an_earlier_one_began_it(self, norm):
+        network = build(norm=norm)
+        network.layers[0].weight[...] *= np.float32(1e25 if norm else np.nan)
+        where = r"BatchNorm\(16\): lower" if norm else r"Dense\(6, 16\) \(its weight no longer fin"
+        with pytest.raises(RuntimeError, match=rf"it began in layer {int(norm)}, {where}"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1)
+
+    def test_all_parameters_that_are_not_finite_are_named(self):
+        network = build()
+        network.layers[1].gamma[3] = network.layers[1].beta[4] = np.nan
+        with pytest.raises(RuntimeError, match=r"\(its gamma and beta no longer finite\): lower"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=1)
+
+    def test_a_readers_layer_is_named_too(self):
+        class Lost(Layer):
+            def forward(self, x):
+                return x * np.float32(np.nan)
+
+            def backward(self, dy):
+                return dy
+
+        layers = [Dense(6, 16, rng=0), Lost(), ReLU(), Dense(16, 3, rng=1)]
+        with pytest.raises(RuntimeError, match=r"it began in layer 1, Lost\(\): lower"):
+            fit(Sequential(layers), digits(), optimizer=SGD(0.1), steps=1)
 
     def test_record_completes_the_step_and_fills_the_samples(self):
         network, optimizer = exploding()
@@ -393,13 +569,17 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         "other",
         [
-            {"network": build(norm=False)},
-            {"optimizer": SGD(0.2)},
-            {"batch_size": 20},
-            {"train": digits(90)},
+            {"network": build(norm=False), "it": "layers is"},
+            {"optimizer": SGD(0.2), "it": r"optimizer is SGD\(learning_rate=0.1\), not SGD"},
+            {"batch_size": 20, "it": "batch_size is 10, not 20"},
+            {"train": digits(90), "it": "data is"},
+            {"seed": 3, "it": "seed is 0, not 3"},
+            {"sample_every": 7, "it": "sample_every is 500, not 7"},
         ],
     )
     def test_another_runs_file_is_refused_whole(self, other, tmp_path):
+        other = dict(other)
+        message = f"{tmp_path}.*holds another run, its {other.pop('it')}"
         path = tmp_path / "run"
         fit(build(), digits(), optimizer=SGD(0.1), steps=5, batch_size=10, checkpoint=path)
         arguments = {
@@ -409,10 +589,50 @@ class TestCheckpoints:
             "batch_size": 10,
         } | other
         before = copy.deepcopy(arguments["network"])
-        with pytest.raises(ValueError, match=r"run|rows"):
+        with pytest.raises(ValueError, match=message):
             fit(**arguments, steps=9, checkpoint=path, resume=True)
         assert np.array_equal(arguments["network"].parameter_vector, before.parameter_vector)
         assert arguments["optimizer"].iterations == 0
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda arrays, header: header.pop("step"),
+            lambda arrays, header: header.pop("iterations"),
+            lambda arrays, header: header.pop("batches"),
+            lambda arrays, header: header.pop("generators"),
+            lambda arrays, header: header.pop("diverged_at"),
+            lambda arrays, header: header.update(step=4),
+            lambda arrays, header: header.update(step="5"),
+            lambda arrays, header: header.update(iterations=-1),
+            lambda arrays, header: header.update(batches={}),
+            lambda arrays, header: header.update(generators={"3._rng": {"state": 1}}),
+            lambda arrays, header: arrays.pop("network.0.weight"),
+            lambda arrays, header: arrays.pop("network.digits.1.population"),
+            lambda arrays, header: arrays.pop("optimizer.velocity"),
+            lambda arrays, header: arrays.pop("history.losses"),
+            lambda arrays, header: arrays.update({"network.9.weight": np.ones(3)}),
+            lambda arrays, header: arrays.update({"optimizer.velocity": np.ones(3, np.float32)}),
+            lambda arrays, header: arrays.update({"optimizer.other": arrays["optimizer.velocity"]}),
+        ],
+    )
+    def test_a_file_that_lacks_or_twists_something_is_refused_whole(self, damage, tmp_path):
+        path = tmp_path / "run"
+        options = {"steps": 5, "checkpoint": path, "resume": True}
+        fit(build(dropout=True), digits(), optimizer=SGD(0.1, momentum=0.9), **options)
+        arrays, header = checkpoint.load(path)
+        damage(arrays, header)
+        checkpoint.save(path, arrays, header)
+        network, optimizer = build(dropout=True), SGD(0.1, momentum=0.9)
+        held = {**network.parameters, **network.state}
+        before = copy.deepcopy(held)
+        drawn = [copy.deepcopy(rng.bit_generator.state) for rng in network.generators.values()]
+        with pytest.raises(ValueError, match=f"{tmp_path}.*not what this run's checkpoint holds"):
+            fit(network, digits(), optimizer=optimizer, **options)
+        for name, array in held.items():
+            assert np.array_equal(array, before[name])
+        assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
+        assert optimizer.iterations == 0
 
     def test_resume_needs_a_file_name(self):
         with pytest.raises(ValueError, match="checkpoint=path"):

@@ -268,11 +268,11 @@ class Chain:
     def first_not_finite(self) -> str:
         """The first layer whose output in the last forward pass was not finite."""
         memory = self._memory
-        seen = [
-            y if cache is None else getattr(cache, "variance", y)
+        # Where a variance is not, y is beta; where gamma or beta is not, the variance may well be.
+        finite = [
+            np.isfinite(getattr(cache, "variance", 0)).all() and (y is None or np.isfinite(y).all())
             for y, cache in zip(memory.outputs[:-1], memory.caches[:-1], strict=True)
         ]
-        finite = [each is None or np.isfinite(each).all() for each in seen]
         place = [*finite, False].index(False)
         layer = self.layers[place]
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
