@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -69,24 +70,29 @@ def bare_products(setup: base.Setup) -> Task:
     """The step's matrix products and nothing else: x W, x' dy, and dy W' but for the first layer.
 
     Into arrays that are there, of the shapes that they have in the step; the values do not matter.
+    The images are another batch's each time, as they are for the steps: in no cache yet.
     """
     images, _ = setup.batches[0]
+    ring = cycle(setup.batches)
     rng = np.random.default_rng(0)
     products = []
-    for place in range(setup.depth):
+    for place in range(1, setup.depth):
         weight = setup.values[f"weight{place}"]
-        x = images
-        if place:
-            x = rng.standard_normal((len(images), len(weight)), dtype=np.float32)
+        x = rng.standard_normal((len(images), len(weight)), dtype=np.float32)
         dy = rng.standard_normal((len(images), weight.shape[1]), dtype=np.float32)
         products.append((x, weight, np.empty_like(dy)))
         products.append((x.T, dy, np.empty_like(weight)))
-        if place:
-            products.append((dy, weight.T, np.empty_like(x)))
+        products.append((dy, weight.T, np.empty_like(x)))
+    weight = setup.values["weight0"]
+    dy = rng.standard_normal((len(images), weight.shape[1]), dtype=np.float32)
+    y, dweight = np.empty_like(dy), np.empty_like(weight)
 
     def run():
+        x, _ = next(ring)
+        np.matmul(x, weight, out=y)
         for left, right, out in products:
             np.matmul(left, right, out=out)
+        np.matmul(x.T, dy, out=dweight)
 
     return Task(run)
 
