@@ -44,14 +44,14 @@ def make_case(shape: tuple[int, ...], ratio: float) -> KernelCase:
     return case
 
 
-def truth(case: KernelCase) -> dict[str, tuple[Array, Any]]:
-    """Each quantity in longdouble, and the largest term that it is made of."""
+def truth(case: Any, epsilon: float = EPSILON) -> dict[str, tuple[Array, Any]]:
+    """Each quantity of a case's x, gamma, beta and dy in longdouble, and what its error is over."""
     x, gamma, beta, dy = (
         each.astype(np.longdouble) for each in (case.x, case.gamma, case.beta, case.dy)
     )
-    y, cache = reference.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
+    y, cache = reference.batch_norm_forward(x, gamma, beta, epsilon=epsilon)
     dx, dgamma, dbeta = reference.batch_norm_backward(dy, cache)
-    scale = gamma / np.sqrt(cache.variance + EPSILON)
+    scale = gamma / np.sqrt(cache.variance + epsilon)
     norms = np.sqrt(((dy * cache.x_hat) ** 2).sum(0)), np.sqrt((dy**2).sum(0))
     terms = (gamma * cache.x_hat, scale * dy, *norms)
     return {

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,18 +39,9 @@ def errors_of(x, epsilon=EPSILON, dy_mean=0):
     beta, dy = beta.astype(np.float32), (dy + dy_mean).astype(np.float32)
     y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=epsilon)
     got = y, *functional.batch_norm_backward(dy, cache)
-    exact = [each.astype(np.longdouble) for each in (x, gamma, beta, dy)]
-    true_y, true_cache = reference.batch_norm_forward(*exact[:3], epsilon=np.longdouble(epsilon))
-    true = true_y, *reference.batch_norm_backward(exact[3], true_cache)
-    x_hat, scale = true_cache.x_hat, exact[1] / np.sqrt(true_cache.variance + epsilon)
-    terms = (
-        exact[1] * x_hat,
-        scale * exact[3],
-        np.sqrt(((exact[3] * x_hat) ** 2).sum(0)),
-        np.sqrt((exact[3] ** 2).sum(0)),
-    )
-    largest = [max(abs(a).max(), abs(b).max(), 1e-30) for a, b in zip(true, terms, strict=True)]
-    errors = [abs(a - b).max() / c for a, b, c in zip(got, true, largest, strict=True)]
+    case = SimpleNamespace(x=x, gamma=gamma, beta=beta, dy=dy)
+    true = accuracy.truth(case, np.longdouble(epsilon)).values()
+    errors = [abs(a - b).max() / max(c, 1e-30) for a, (b, c) in zip(got, true, strict=True)]
     return dict(zip(BOUNDS, errors, strict=True)), y, beta
 
 
