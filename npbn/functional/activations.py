@@ -68,6 +68,7 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None =
     return _leaky_relu_backward(dy, cache, _input_gradient(dy, cache.y, out))
 
 
+@np.errstate(over="ignore")
 def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidCache]:
     """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
@@ -149,7 +150,6 @@ def _leaky_relu_backward(dy: Array, cache: LeakyReLUCache, dx: Array) -> Array:
     return dx
 
 
-@np.errstate(over="ignore")
 def _sigmoid_forward(x: Array, y: Array, exponential: Array) -> SigmoidCache:
     limits = np.finfo(x.dtype)
     np.negative(x, out=exponential)

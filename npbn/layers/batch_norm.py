@@ -12,6 +12,7 @@ from npbn._checks import Array, Statistics
 from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
 from npbn.functional._blocks import constant
+from npbn.functional._sums import all_finite
 from npbn.layers.base import ArrayAttribute, BuiltInLayer
 
 
@@ -141,7 +142,8 @@ class BatchNorm(BuiltInLayer):
         y = super().forward(x, training, statistics, out=out)
         if training and checks.mode(training, statistics) == "batch":
             # Where the mean is not finite, the variance is not either.
-            if np.isfinite(self.batch_variance).all():  # type: ignore[arg-type]
+            assert self.batch_variance is not None
+            if all_finite(self.batch_variance):
                 self._move_population()
             elif self._network is None or self._network() is None:
                 vars(self).clear()
