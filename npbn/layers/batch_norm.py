@@ -174,8 +174,8 @@ class BatchNorm(BuiltInLayer):
             mean, variance = self.population_mean.copy(), self.population_variance.copy()
             core.inference(x, gamma, beta, mean, variance, self.epsilon, out, rectify)
             return out, PopulationCache(x, gamma.copy(), mean, variance)
-        if centred is None and isinstance(spare, BatchNormCache) and spare.center is None:
-            centred = spare.values if spare.values.shape == x.shape else None
+        if centred is None and isinstance(spare, BatchNormCache) and spare.values.shape == x.shape:
+            centred = spare.values
         cache = core.forward(x, gamma, beta, self.epsilon, out, centred, rectify)
         if not training:
             core.show_overflow(out, cache.variance)
