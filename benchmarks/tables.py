@@ -162,7 +162,7 @@ def _memory(records: list[Record], results: Results) -> Iterator[str]:
     if steps:
         rows = [
             [
-                f"{record.who}, {_with(record.case)}",
+                f"{record.who}, {_with(record.case)}, batch {record.case['batch']}",
                 size(max(record.values)),
                 size(record.case["activation_bytes"]),
             ]

@@ -211,9 +211,11 @@ def test_memory_finds_a_planted_allocation():
 
 
 def test_memory_of_a_step_stands_beside_a_hidden_activation(peers):
-    records = list(memory.run({"what": "step", "batch_norm": True}, Context(TINY, peers)))
+    records = list(
+        memory.run({"what": "step", "batch_norm": True, "batch": 20}, Context(TINY, peers))
+    )
     assert {record.who for record in records} == {"npbn", "training_steps"}
-    assert {record.case["activation_bytes"] for record in records} == {60 * 100 * 4}
+    assert {record.case["activation_bytes"] for record in records} == {20 * 100 * 4}
 
 
 def test_a_busy_process_ends_with_its_block():
@@ -276,7 +278,7 @@ def some_results():
     for size in (2, 20, 200, 2000):
         case = {"along": "batch", "size": size, "batch_norm": True}
         add("growth", case, npbn=size * 1e-5, bare_products=size * 5e-6)
-    memory_case = {"what": "step", "batch_norm": True, "activation_bytes": 24000}
+    memory_case = {"what": "step", "batch_norm": True, "batch": 60, "activation_bytes": 24000}
     results.records.append(Record("memory", memory_case, "npbn", "one", [900.0], unit="bytes"))
     add("import", {}, numpy=0.05, npbn=0.1)
     return results

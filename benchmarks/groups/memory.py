@@ -18,15 +18,22 @@ RUNS = {"npbn": "npbn", "PyTorch": "pytorch", "Keras": "tensorflow"}
 
 
 def cases(settings: Settings) -> list[dict[str, Any]]:
-    """A step with batch norm and without, and the run."""
-    steps = [{"what": "step", "batch_norm": batch_norm} for batch_norm in (True, False)]
+    """A step with batch norm and without, of a small batch and a larger one, and the run.
+
+    Of the small batch NumPy's own buffers for casting, some 30 kB, are most of it.
+    """
+    steps = [
+        {"what": "step", "batch_norm": batch_norm, "batch": batch}
+        for batch_norm in (True, False)
+        for batch in (60, 600)
+    ]
     return [*steps, {"what": "run", "steps": settings.run_steps}]
 
 
 def run(case: dict[str, Any], context: Context) -> Iterator[Record]:
     """Bytes: of the step's largest allocation at a time, or of the run's whole process."""
     if case["what"] == "step":
-        setup = base.make_setup(case["batch_norm"])
+        setup = base.make_setup(case["batch_norm"], batch_size=case["batch"])
         images, _ = setup.batches[0]
         activation = len(images) * setup.values["weight0"].shape[1] * images.itemsize
         case = {**case, "activation_bytes": activation}
