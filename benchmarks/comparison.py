@@ -9,6 +9,11 @@ import numpy as np
 # them, are off by some 1e-5; a forgotten term or a wrong axis is off by far more than these.
 TOLERANCES = {"float32": 5e-4, "float64": 1e-9}
 
+# Of parameters after steps of a large batch. Among so many units there is one whose input is 0 to
+# rounding: one library counts it, another does not (PyTorch in float32, 1,024 images: 0.0065 of the
+# largest beta; in float64 it agrees with npbn's float32 to 2e-7).
+KINKS = 0.05
+
 # Of predicted classes: so many may differ, as rounding decides between two almost equal outputs.
 CLASSES_THAT_MAY_DIFFER = 1e-3
 
@@ -18,29 +23,36 @@ class Disagreement(Exception):
 
 
 def check(
-    who: str, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], dtype: str
+    who: str,
+    what: str,
+    got: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    dtype: str,
+    kinks: bool = False,
 ) -> None:
     """Disagreement, naming the peer and the largest difference, unless the arrays agree.
 
     got, expected: arrays by name, the peer's and npbn's; the same names, but for what the peer does
-    not have. Whole numbers are classes. dtype: the coarser of the two types.
+    not have. Whole numbers are classes. dtype: the coarser of the two types. kinks: allow all but
+    the losses what ReLU's kinks can do.
     """
     if not got or not set(got) <= set(expected):
         raise Disagreement(f"{who}, {what}: has {sorted(got)}, npbn {sorted(expected)}")
     worst: tuple[float, str] | None = None
     for name, value in got.items():
-        error, allowed = _error(np.asarray(value), np.asarray(expected[name]), dtype)
+        tolerance = KINKS if kinks and name != "losses" else TOLERANCES[dtype]
+        error, allowed = _error(np.asarray(value), np.asarray(expected[name]), tolerance)
         if not error <= allowed and (worst is None or not error <= worst[0]):
             worst = error, f"{name} differs by {error:.2g} of the largest, allowed {allowed:.2g}"
     if worst is not None:
         raise Disagreement(f"{who}, {what}: does not agree with npbn: {worst[1]}")
 
 
-def _error(value: Any, true: Any, dtype: str) -> tuple[float, float]:
+def _error(value: Any, true: Any, tolerance: float) -> tuple[float, float]:
     if value.shape != true.shape:
         return np.inf, 0.0
     if true.dtype.kind in "iu":
         return float(np.mean(value != true)), CLASSES_THAT_MAY_DIFFER
     largest = max(float(np.abs(true).max()), float(np.finfo(true.dtype).tiny))
     error = np.abs(value.astype(np.float64) - true.astype(np.float64)).max() / largest
-    return float(error), TOLERANCES[dtype]
+    return float(error), tolerance

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from benchmarks import accuracy
+from benchmarks import accuracy, timing
 from benchmarks.results import Results
-from npbn import BatchNorm, Dense, Sequential, functional, reference
+from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, functional, lesson, reference
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = {"y": 3e-7, "dx": 5e-7, "dgamma": 5e-7, "dbeta": 5e-7}
@@ -208,6 +209,59 @@ def test_softmax_cross_entropy_of_large_logits(dtype, size):
     assert not abs(loss - true_loss) > 3 * np.finfo(dtype).eps * abs(true_loss)
     true = np.where(abs(true) < np.finfo(dtype).tiny, 0, true).astype(np.float64)
     np.testing.assert_allclose(dlogits, true, rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.slow
+class TestTime:
+    """What the digits cost where the data are far from 0, in interleaved turns."""
+
+    def assert_at_most(self, bound, name, centred, far):
+        tasks = {"centred": timing.Task(centred), "far": timing.Task(far)}
+        with threadpool_limits(1):
+            times = timing.measure(tasks, turns=41, seconds=0.02)
+        ratio = timing.ratio(times["far"].wall, times["centred"].wall)
+        print(f"\n{name}, data far from 0 / centred: {ratio:.3f}")
+        assert not ratio > bound
+
+    @pytest.mark.parametrize("ratio", [10, 1e3, 1e6])
+    @pytest.mark.parametrize("shape", [(60, 100), (1024, 1024), (65536, 64)])
+    def test_a_kernel_takes_at_most_30_percent_longer(self, shape, ratio):
+        gamma, beta = np.ones(shape[1], np.float32), np.zeros(shape[1], np.float32)
+
+        def both(x):
+            def run():
+                _, cache = functional.batch_norm_forward(x, gamma, beta)
+                functional.batch_norm_backward(dy, cache)
+
+            return run
+
+        dy = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+        centred, far = (far_from_zero(shape, each).astype(np.float32) for each in (0, ratio))
+        name = f"{'x'.join(map(str, shape))}, |mean| / std {ratio:g}"
+        self.assert_at_most(1.3, name, both(centred), both(far))
+
+    def test_a_training_step_takes_at_most_5_percent_longer(self):
+        rng = np.random.default_rng(0)
+        images, labels = rng.random((60, 784), np.float32), rng.integers(10, size=60)
+
+        def step(x):
+            network = lesson.NeuralNet(lesson.initial_weights(False, 0), ReLU, True).network
+            optimizer = SGD(0)
+
+            def run():
+                logits = network.forward(x, training=True)
+                _, dlogits = functional.softmax_cross_entropy(logits, labels)
+                network.backward(dlogits)
+                optimizer.step(network)
+
+            run()
+            first = network.layers[1]
+            assert (abs(first.batch_mean) > 100 * np.sqrt(first.batch_variance)).mean() == (
+                0 if x is images else pytest.approx(1, abs=0.1)
+            )
+            return run
+
+        self.assert_at_most(1.05, "training step", step(images), step(images + 1000))
 
 
 class TestCommittedTable:

@@ -101,6 +101,15 @@ def test_comparison_lets_rounding_pass_and_names_the_rest(dtype):
         check("peer", "case", {}, true, dtype)
 
 
+def test_kinks_excuse_some_of_the_parameters_but_no_loss():
+    true = {"losses": np.ones(3), "beta0": np.arange(5.0)}
+    check("peer", "steps", {"beta0": true["beta0"] * 1.01}, true, "float32", kinks=True)
+    with pytest.raises(Disagreement, match=r"beta0 differs by 0\.1"):
+        check("peer", "steps", {"beta0": true["beta0"] * 1.1}, true, "float32", kinks=True)
+    with pytest.raises(Disagreement, match="losses differs by"):
+        check("peer", "steps", {"losses": true["losses"] * 1.01}, true, "float32", kinks=True)
+
+
 class Wrong(base.Peer):
     """Off by a hundredth in the kernels, by the losses in the steps; predicts class 0."""
 
