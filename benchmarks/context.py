@@ -50,8 +50,8 @@ class Context:
 class Checker:
     """Holds each contestant's results against npbn's, which come first."""
 
-    def __init__(self, what: str, dtype: str = "float32", kinks: bool = False) -> None:
-        self.what, self.dtype, self.kinks = what, dtype, kinks
+    def __init__(self, what: str, dtype: str = "float32", changes: float | None = None) -> None:
+        self.what, self.dtype, self.changes = what, dtype, changes
         self._expected: dict[str, Results] = {}
 
     def check(self, who: str, results: Results, key: str = "") -> None:
@@ -61,4 +61,4 @@ class Checker:
             self._expected[key] = copies
         else:
             what = f"{self.what} {key}".strip()
-            comparison.check(who, what, copies, self._expected[key], self.dtype, self.kinks)
+            comparison.check(who, what, copies, self._expected[key], self.dtype, self.changes)

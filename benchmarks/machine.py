@@ -42,8 +42,30 @@ def describe() -> dict[str, Any]:
             for each in blas
         ],
         "blas_threads": [each["num_threads"] for each in blas],
+        "commit": _commit(),
+        "huge_pages": _huge_pages(),
         "pyperf": _pyperf(),
     }
+
+
+def _commit() -> str:
+    """Of the code that is measured; "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _huge_pages() -> str:
+    """Who gets huge pages on Linux: with "madvise" NumPy's large arrays do, PyTorch's do not."""
+    file = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not file.exists():
+        return "unknown"
+    return file.read_text(encoding="utf-8").partition("[")[2].partition("]")[0]
 
 
 def versions() -> dict[str, str]:

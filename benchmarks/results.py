@@ -88,13 +88,12 @@ class Results:
             and all(record.case.get(name) == value for name, value in case.items())
         ]
 
-    def ratio(self, group: str, above: str, below: str, **case: Any) -> float | None:
-        """The median of the ratios of turns taken together; None where one was not measured."""
-        ratios = []
+    def ratios(self, group: str, above: str, below: str, **case: Any) -> list[float]:
+        """The ratios of turns taken together; none where one of the two was not measured."""
         for record in self.find(group, above, **case):
-            others = self.find(group, below, **record.case)
-            ratios += [timing.ratio(record.values, other.values) for other in others]
-        return ratios[0] if ratios else None
+            for other in self.find(group, below, **record.case):
+                return timing.ratios(record.values, other.values)
+        return []
 
 
 def cases(records: Iterable[Record]) -> list[tuple[Mapping[str, Any], list[Record]]]:

@@ -71,10 +71,14 @@ def measure(
     return times
 
 
+def ratios(numerator: Iterable[float], denominator: Iterable[float]) -> list[float]:
+    """The ratios of turns that were taken in the same round."""
+    return [above / below for above, below in zip(numerator, denominator, strict=True)]
+
+
 def ratio(numerator: Iterable[float], denominator: Iterable[float]) -> float:
-    """The median of the ratios of turns that were taken in the same round."""
-    pairs = zip(numerator, denominator, strict=True)
-    return float(np.median([above / below for above, below in pairs]))
+    """Their median."""
+    return float(np.median(ratios(numerator, denominator)))
 
 
 def quartiles(values: Iterable[float]) -> tuple[float, float, float]:

@@ -101,13 +101,13 @@ def test_comparison_lets_rounding_pass_and_names_the_rest(dtype):
         check("peer", "case", {}, true, dtype)
 
 
-def test_kinks_excuse_some_of_the_parameters_but_no_loss():
+def test_changes_have_a_tolerance_of_their_own_but_losses_do_not():
     true = {"losses": np.ones(3), "beta0": np.arange(5.0)}
-    check("peer", "steps", {"beta0": true["beta0"] * 1.01}, true, "float32", kinks=True)
+    check("peer", "steps", {"beta0": true["beta0"] * 1.01}, true, "float32", changes=0.05)
     with pytest.raises(Disagreement, match=r"beta0 differs by 0\.1"):
-        check("peer", "steps", {"beta0": true["beta0"] * 1.1}, true, "float32", kinks=True)
+        check("peer", "steps", {"beta0": true["beta0"] * 1.1}, true, "float32", changes=0.05)
     with pytest.raises(Disagreement, match="losses differs by"):
-        check("peer", "steps", {"losses": true["losses"] * 1.01}, true, "float32", kinks=True)
+        check("peer", "steps", {"losses": true["losses"] * 1.01}, true, "float32", changes=0.05)
 
 
 class Wrong(base.Peer):
@@ -125,7 +125,7 @@ class Wrong(base.Peer):
 
     def trainers(self, setup):
         trainer = load([])[0][0].trainers(setup)["npbn"]
-        own = base.Trainer(trainer.step, setup.batches, trainer.parameters)
+        own = base.Trainer(trainer.step, setup.batches, trainer.values)
         own.first = lambda count: {"losses": np.zeros(count)}
         return {"wrong": own}
 
@@ -330,15 +330,17 @@ def test_tables_are_made_from_the_file_alone(tmp_path):
 def test_bounds_are_printed_with_what_was_measured():
     text = tables.report(some_results())
     rows = [line for line in text.splitlines() if line.startswith("| training step")]
-    assert any("matrix products" in row and "1.45" in row and "1.500 |  no" in row for row in rows)
-    assert any("PyTorch eager" in row and "0.333 | yes" in row for row in rows)
+    assert any(
+        "matrix products" in row and "1.45" in row and "1.50 to 1.50 |  no" in row for row in rows
+    )
+    assert any("PyTorch eager" in row and "0.33 to 0.33 | yes" in row for row in rows)
     assert not any("JAX" in row for row in rows)
 
 
 def test_every_bound_can_be_measured_by_what_a_full_run_has():
     found = list(bounds())
     assert len(found) == len({bound.what for bound in found}) == 23
-    assert [bound.measured(Results()) for bound in found] == [None] * 23
+    assert [bound.measured(Results()) for bound in found] == [[]] * 23
     shapes = {tuple(case["shape"]) for case in kernels.cases(FULL)}
     assert len(shapes) == 7
 
@@ -415,7 +417,7 @@ def test_the_command_measures_prints_and_keeps(tmp_path):
     assert {len(record.values) for record in results.records} == {3}
     assert all(0 < value < 1 for record in results.records for value in record.values)
     assert len(results.records) == 5 * 4
-    assert results.ratio("kernels", "npbn", "floor", operation="inference") > 1
+    assert min(results.ratios("kernels", "npbn", "floor", operation="inference")) > 1
 
 
 def test_what_a_worker_says_of_its_failure_is_the_error(tmp_path, capsys, monkeypatch):
@@ -483,4 +485,29 @@ def run(arguments, **options):
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         **options,
+    )
+
+
+def test_a_bound_is_met_only_where_most_turns_meet_it():
+    def verdict(values):
+        results = some_results()
+        for record in results.records:
+            if record.group == "step" and record.who == "PyTorch":
+                record.values = [1.0] * 3
+            if record.group == "step" and record.who == "npbn":
+                record.values = values
+        rows = tables.report(results).splitlines()
+        return next(row for row in rows if "PyTorch eager" in row and "0.52" in row).split()[-2]
+
+    assert verdict([0.5] * 3) == "yes"
+    assert verdict([0.4, 0.6, 0.7]) == "about"
+    assert verdict([0.53] * 3) == "no"
+
+
+def test_more_threads_than_one_are_reported():
+    results = some_results()
+    record = results.records[0]
+    record.cpu = [1.5 * value for value in record.values]
+    assert f"More than 1.2 cores with one thread, here and there: {record.who}." in tables.report(
+        results
     )

@@ -43,6 +43,6 @@ def run(case: dict[str, Any], context: Context) -> Iterator[Record]:
     setup = base.make_setup(case["batch_norm"], layers, sizes["batch"], batches=3)
     beside = BESIDE if case["along"] == "batch" and case["batch_norm"] else ("npbn",)
     tasks = {PRODUCTS: bare_products(setup), **checked_tasks(setup, context, beside)}
-    for who in ("JAX lax.scan", "textbook NumPy, float64"):
+    for who in ("JAX lax.scan", "textbook NumPy, float64", "PyTorch, fused SGD"):
         tasks.pop(who, None)
     yield from context.measure(NAME, case, tasks)

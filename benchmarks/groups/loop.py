@@ -1,4 +1,5 @@
-"""The training loop end to end: what data, loop, progress and sampling cost beside the bare step.
+"""The training loop end to end: what data, loop, progress and sampling cost beside the bare step,
+and other libraries' loops.
 
 On MNIST where NPBN_DATA has it, else on the digits that npbn carries. A call of fit has its set-up
 and its look at all data inside; it does as many steps as the lesson's shortest run.
@@ -54,6 +55,8 @@ def run(case: dict[str, Any], context: Context) -> Iterator[Record]:
         "fit, progress bar": fitting(progress=True),
         "fit, sampling every 500": fitting(validation=data.validation),
     }
+    for peer in context.peers:
+        tasks |= peer.loops(setup, data.train, 60, steps)
     yield from context.measure(NAME, {**case, "data": name, "steps": steps}, tasks)
 
 

@@ -8,13 +8,13 @@ process keeps the second core busy.
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import comparison, timing
 from benchmarks.context import Checker, Context
 from benchmarks.peers import base
 from benchmarks.results import Record
@@ -55,16 +55,22 @@ def checked_tasks(
 ) -> dict[str, Task]:
     """The contestants' steps, after the losses and parameters of the first three were compared."""
     many = len(setup.batches[0][0]) > 60
-    checker = Checker(f"the first {STEPS_COMPARED} steps", kinks=many)
+    tolerance = comparison.CHANGES_WITH_KINKS if many else comparison.CHANGES
+    checker = Checker(f"the first {STEPS_COMPARED} steps' changes", changes=tolerance)
     tasks = {}
     for peer in context.peers:
         if contestants is not None and peer.library not in contestants:
             continue
         for who, trainer in peer.trainers(setup).items():
-            checker.check(who, trainer.first(STEPS_COMPARED))
+            checker.check(who, _changes(trainer.first(STEPS_COMPARED), setup.values))
             if context.is_timed(peer):
                 tasks[who] = trainer.task()
     return tasks
+
+
+def _changes(results: dict[str, Any], start: base.Values) -> dict[str, Any]:
+    """The losses, and by how much each value was changed: a step forgotten does not hide in it."""
+    return {name: v - start[name] if name in start else v for name, v in results.items()}
 
 
 def bare_products(setup: base.Setup) -> Task:
@@ -105,10 +111,10 @@ def _beside_another_process(
     step = checked_tasks(setup, context, ("npbn",))["npbn"].run
     calls = timing.calibrated(step, settings.seconds)
     alone, beside = Times(calls=calls), Times(calls=calls)
-    for _ in range(settings.turns):
-        alone.add(*timing.one_turn(step, calls), calls)
-        with busy_process():
-            beside.add(*timing.one_turn(step, calls), calls)
+    for turn in range(settings.turns):
+        for busy in (False, True) if turn % 2 == 0 else (True, False):
+            with busy_process() if busy else nullcontext():
+                (beside if busy else alone).add(*timing.one_turn(step, calls), calls)
     yield context.record(NAME, case, "npbn, alone", alone)
     yield context.record(NAME, case, "npbn, second core busy", beside)
 

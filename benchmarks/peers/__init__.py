@@ -11,7 +11,7 @@ from benchmarks.peers.base import Peer
 # --peers' names: where the Peer is, and the modules that it needs.
 PEERS = {
     "npbn": ("npbn_peer", "NpbnPeer", ()),
-    "reference": ("npbn_peer", "ReferencePeer", ()),
+    "reference": ("reference_peer", "ReferencePeer", ()),
     "textbook": ("textbook", "TextbookPeer", ()),
     "pytorch": ("torch_peer", "TorchPeer", ("torch",)),
     "torch.compile": ("torch_compile", "TorchCompilePeer", ("torch",)),

@@ -57,8 +57,10 @@ class AutogradPeer(base.Peer):
         state = {name: v.copy() for name, v in setup.values.items() if name not in names}
 
         def loss_of(parameters, images, one_hot):
-            logits, moved = model.logits(anp, parameters, state, images, training=True)
-            state.update({name: getval(value) for name, value in moved.items()})
+            logits, moved = model.logits(
+                anp, parameters, state, images, training=True, detached=getval
+            )
+            state.update(moved)
             return model.cross_entropy(anp, logits, one_hot)
 
         with_gradients = value_and_grad(loss_of)
@@ -72,5 +74,8 @@ class AutogradPeer(base.Peer):
         batches = [
             (images, np.eye(10, dtype=images.dtype)[labels]) for images, labels in setup.batches
         ]
-        copied = lambda: {name: value.copy() for name, value in parameters.items()}  # noqa: E731
-        return {NAME: base.Trainer(step, batches, copied)}
+
+        def values():
+            return {name: value.copy() for name, value in (parameters | state).items()}
+
+        return {NAME: base.Trainer(step, batches, values)}

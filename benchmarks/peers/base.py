@@ -104,8 +104,9 @@ def make_setup(
 class Trainer:
     """A network in training: `run` does `steps` steps and returns their losses.
 
-    step: a function of one batch, in the peer's own arrays, that returns the loss. parameters: a
-    function that returns the trained values as NumPy arrays, by the names of a Setup.
+    step: a function of one batch, in the peer's own arrays, that returns the loss. values: a
+    function that returns the network's as NumPy arrays, by the names of a Setup, the population's
+    variance as the average of biased ones.
     """
 
     steps = 1
@@ -114,9 +115,9 @@ class Trainer:
         self,
         step: Callable[..., Any],
         batches: Sequence[tuple[Any, Any]],
-        parameters: Callable[[], Values],
+        values: Callable[[], Values],
     ) -> None:
-        self.step, self.parameters = step, parameters
+        self.step, self.values = step, values
         self._ring = cycle(batches)
 
     def run(self) -> Any:
@@ -124,9 +125,9 @@ class Trainer:
         return self.step(*next(self._ring))
 
     def first(self, count: int) -> dict[str, Array]:
-        """The losses of so many steps, and the parameters after them."""
+        """The losses of so many steps, and the values after them."""
         losses = np.array([float(self.run()) for _ in range(count)])
-        return {"losses": losses, **self.parameters()}
+        return {"losses": losses, **self.values()}
 
     def task(self) -> Task:
         """What is timed."""
@@ -151,6 +152,12 @@ class Peer:
 
     def trainers(self, setup: Setup) -> dict[str, Trainer]:
         """Contestant -> Trainer at the setup's start. {} where it has no such network."""
+        return {}
+
+    def loops(
+        self, setup: Setup, data: tuple[Array, Array], batch_size: int, steps: int
+    ) -> dict[str, Task]:
+        """Contestant -> Task that trains on shuffled batches of the data, about so many steps."""
         return {}
 
     def evaluations(self, values: Values, images: Array) -> dict[str, Task]:

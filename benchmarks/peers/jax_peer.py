@@ -66,7 +66,7 @@ class _Loop(base.Trainer):
         self._scan = jax.jit(
             lambda carry, data: jax.lax.scan(body, carry, data), donate_argnums=(0,)
         )
-        self.parameters = lambda: {name: np.array(v) for name, v in self._arrays[0].items()}
+        self.values = lambda: _arrays_of(*self._arrays)
 
     def run(self):
         self._arrays, losses = self._scan(self._arrays, self._data)
@@ -74,7 +74,7 @@ class _Loop(base.Trainer):
 
     def first(self, count):
         loop = _Loop(self._setup, count)
-        return {"losses": loop.run(), **loop.parameters()}
+        return {"losses": loop.run(), **loop.values()}
 
 
 class JaxPeer(base.Peer):
@@ -111,11 +111,7 @@ class JaxPeer(base.Peer):
             parameters, state, loss = compiled(parameters, state, images, one_hot)
             return float(loss)
 
-        trainer = base.Trainer(
-            step,
-            _batches(setup),
-            lambda: {name: np.array(value) for name, value in parameters.items()},
-        )
+        trainer = base.Trainer(step, _batches(setup), lambda: _arrays_of(parameters, state))
         return {"JAX jit": trainer, "JAX lax.scan": _Loop(setup, SCAN_STEPS)}
 
     def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
@@ -123,6 +119,10 @@ class JaxPeer(base.Peer):
         x = jnp.asarray(images)
         predict = jax.jit(lambda p, s, x: model.logits(jnp, p, s, x, training=False)[0].argmax(1))
         return {"JAX jit": Task(_waited(predict, parameters, state, x), base.classes)}
+
+
+def _arrays_of(parameters, state):
+    return {name: np.array(value) for name, value in {**parameters, **state}.items()}
 
 
 def _split(values):

@@ -15,8 +15,11 @@ def batch_norm_inference(xp, x, gamma, beta, mean, variance):
     return (x - mean) * (gamma / xp.sqrt(variance + EPSILON)) + beta
 
 
-def logits(xp, values, state, x, training):
-    """The network's output, and the population statistics after it."""
+def logits(xp, values, state, x, training, detached=lambda value: value):
+    """The network's output, and the population statistics after it.
+
+    detached: takes a value out of what the library differentiates.
+    """
     last, moved = depth(values) - 1, {}
     for i in range(last + 1):
         x = xp.dot(x, values[f"weight{i}"])
@@ -26,7 +29,8 @@ def logits(xp, values, state, x, training):
             gamma, beta = values[f"gamma{i}"], values[f"beta{i}"]
             old_mean, old_variance = state[f"mean{i}"], state[f"variance{i}"]
             if training:
-                x, mean, variance = batch_norm(xp, x, gamma, beta)
+                x, *batch = batch_norm(xp, x, gamma, beta)
+                mean, variance = map(detached, batch)
                 moved[f"mean{i}"] = MOMENTUM * old_mean + (1 - MOMENTUM) * mean
                 moved[f"variance{i}"] = MOMENTUM * old_variance + (1 - MOMENTUM) * variance
             else:

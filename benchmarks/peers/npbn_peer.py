@@ -1,9 +1,9 @@
-"""npbn as its users call it, and its reference, the equations as they are printed."""
+"""npbn as its users call it."""
 
 from benchmarks.peers import base
 from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Kernels, Setup, Trainer, Values
 from benchmarks.timing import Task
-from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, functional, reference, training_steps
+from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, functional, training_steps
 
 
 def network_of(values: Values) -> Sequential:
@@ -91,11 +91,7 @@ class NpbnPeer(base.Peer):
             optimizer.step(network)
             return loss
 
-        def parameters():
-            values = values_of(network)
-            return {name: values[name] for name in base.trained(values)}
-
-        return {"npbn": Trainer(step, setup.batches, parameters)}
+        return {"npbn": Trainer(step, setup.batches, lambda: values_of(network))}
 
     def evaluations(self, values: Values, images: Array) -> dict[str, Task]:
         network = network_of(values)
@@ -116,44 +112,3 @@ def training_steps_task(values: Values, data: tuple[Array, Array], batch_size: i
         batch_size=batch_size,
     )
     return Task(lambda: next(steps))
-
-
-class ReferencePeer(base.Peer):
-    """The equations: slow, and what all others must agree with."""
-
-    library = "reference"
-
-    def kernels(self, case: base.KernelCase) -> Kernels:
-        x, dy, gamma, beta = case.x, case.dy, case.gamma, case.beta
-        name = "npbn.reference"
-        _, cache = reference.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
-        dy_relu = case.dy_relu
-
-        def forward():
-            return reference.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
-
-        def both():
-            y, cache = forward()
-            return y, reference.batch_norm_backward(dy, cache)
-
-        def with_relu():
-            y, cache = forward()
-            y, relu_cache = reference.relu_forward(y)
-            return y, reference.batch_norm_backward(
-                reference.relu_backward(dy_relu, relu_cache), cache
-            )
-
-        def inference():
-            return reference.batch_norm_inference(
-                x, gamma, beta, case.mean, case.variance, epsilon=EPSILON
-            )
-
-        yield "forward", name, Task(forward, base.output_first)
-        yield (
-            "backward",
-            name,
-            Task(lambda: reference.batch_norm_backward(dy, cache), base.gradients),
-        )
-        yield "forward+backward", name, Task(both, base.output_and_gradients)
-        yield "inference", name, Task(inference, base.output)
-        yield "bn+relu", name, Task(with_relu, base.output_and_gradients)

@@ -44,11 +44,11 @@ class SklearnPeer(base.Peer):
             classifier.partial_fit(images, labels)
             return classifier.loss_
 
-        def parameters():
+        def values():
             arrays = {f"weight{i}": each.copy() for i, each in enumerate(classifier.coefs_)}
             return arrays | {f"bias{i}": e.copy() for i, e in enumerate(classifier.intercepts_)}
 
-        return {NAME: base.Trainer(step, setup.batches, parameters)}
+        return {NAME: base.Trainer(step, setup.batches, values)}
 
     def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
         if "gamma0" in values:

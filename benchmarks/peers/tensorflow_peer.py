@@ -84,7 +84,24 @@ class TensorFlowPeer(base.Peer):
         def predict(x):
             return tf.argmax(_logits(variables, x, training=False), 1)
 
-        return {NAME: Task(lambda: predict(x), base.classes)}
+        network = keras_model(values)
+        return {
+            NAME: Task(lambda: predict(x), base.classes),
+            "Keras predict_on_batch": Task(
+                lambda: network.predict_on_batch(images).argmax(1), base.classes
+            ),
+        }
+
+    def loops(
+        self, setup: base.Setup, data: tuple[Array, Array], batch_size: int, steps: int
+    ) -> dict[str, Task]:
+        network = keras_model(setup.values)
+        epochs = max(1, steps // (len(data[0]) // batch_size))
+
+        def run():
+            network.fit(*data, batch_size=batch_size, epochs=epochs, verbose=0)
+
+        return {"Keras fit": Task(run, units=epochs * -(-len(data[0]) // batch_size))}
 
 
 def _logits(values, x, training):
@@ -125,7 +142,7 @@ def _function_trainer(setup, jit_compile):
     return base.Trainer(
         lambda images, labels: float(compiled(images, labels)),
         batches,
-        lambda: {name: values[name].numpy() for name in names},
+        lambda: {name: value.numpy() for name, value in values.items()},
     )
 
 
@@ -157,15 +174,26 @@ def _keras_order(values):
 
 def _keras_trainer(setup):
     network = keras_model(setup.values)
-    names, wanted = _keras_order(setup.values), set(base.trained(setup.values))
+    names = _keras_order(setup.values)
 
     def step(images, labels):
-        # Keras returns the mean of all losses since the last reset.
-        network.reset_metrics()
         return float(np.asarray(network.train_on_batch(images, labels)))
 
-    def parameters():
-        pairs = zip(names, network.get_weights(), strict=True)
-        return {name: value for name, value in pairs if name in wanted}
+    def values():
+        return dict(zip(names, network.get_weights(), strict=True))
 
-    return base.Trainer(step, setup.batches, parameters)
+    return _KerasTrainer(network, step, setup.batches, values)
+
+
+class _KerasTrainer(base.Trainer):
+    def __init__(self, network, *others):
+        super().__init__(*others)
+        self._network = network
+
+    def first(self, count):
+        losses = []
+        for _ in range(count):
+            # Keras returns the mean of all losses since the last reset, which nobody times.
+            self._network.reset_metrics()
+            losses.append(self.run())
+        return {"losses": np.array(losses), **self.values()}

@@ -167,11 +167,10 @@ class TextbookPeer(base.Peer):
 
     def _trainer(self, setup, dtype):
         network = TextbookNetwork(setup.values, dtype)
-        names = base.trained(setup.values)
         return base.Trainer(
             network.step,
             [(images.astype(dtype), labels) for images, labels in setup.batches],
-            lambda: {name: network.values[name].copy() for name in names},
+            lambda: {name: value.copy() for name, value in network.values.items()},
         )
 
     def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:

@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.peers import base, torch_peer
 from benchmarks.peers.base import Kernels
+from benchmarks.timing import Task
 
 NAME = "torch.compile"
 
@@ -33,6 +34,19 @@ class TorchCompilePeer(base.Peer):
             # The one that is thrown away meets the compiler's errors.
             torch_peer.trainer(setup, self._compiled).first(1)
             return {NAME: torch_peer.trainer(setup, self._compiled)}
+        except Exception as error:
+            self._note(error)
+            return {}
+
+    def evaluations(self, values: base.Values, images: base.Array) -> dict[str, Task]:
+        if NAME in self.missing:
+            return {}
+        torch.compiler.reset()
+        network = torch_peer.network_of(values).eval()
+        try:
+            task = torch_peer.evaluation(self._compiled(network), images)
+            task.run()
+            return {f"{NAME}, whole": task}
         except Exception as error:
             self._note(error)
             return {}

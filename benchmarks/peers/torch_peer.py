@@ -1,5 +1,7 @@
 """PyTorch, eager: as its users have it, and its batch norm kernels called without autograd."""
 
+from itertools import chain, islice, repeat
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -123,10 +125,10 @@ def network_of(values):
     return nn.Sequential(*layers)
 
 
-def trainer(setup, compiled=lambda function: function):
-    """A Trainer whose step is the one of PyTorch's own tutorials."""
+def trainer(setup, compiled=lambda function: function, fused=None):
+    """A Trainer whose step is the one of PyTorch's own tutorials; fused: SGD in one kernel."""
     network = network_of(setup.values)
-    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, fused=fused)
 
     @compiled
     def loss_of(images, labels):
@@ -139,18 +141,62 @@ def trainer(setup, compiled=lambda function: function):
         optimizer.step()
         return loss.item()
 
-    def parameters():
-        values, place = {}, -1
+    rows = len(setup.batches[0][0])
+
+    def values():
+        found, place = {}, -1
         for layer in network:
             names = ("weight", "bias") if isinstance(layer, nn.Linear) else ("gamma", "beta")
             place += isinstance(layer, nn.Linear)
             for name, value in zip(names, layer.parameters(), strict=False):
                 array = value.detach().numpy().copy()
-                values[f"{name}{place}"] = array.T if name == "weight" else array
-        return values
+                found[f"{name}{place}"] = array.T if name == "weight" else array
+            if isinstance(layer, nn.BatchNorm1d):
+                found[f"mean{place}"] = layer.running_mean.numpy().copy()
+                # PyTorch averages variances over m - 1. The first one, 1, is no batch's.
+                start = MOMENTUM ** layer.num_batches_tracked.item()
+                moved = layer.running_var.numpy() - start
+                found[f"variance{place}"] = start + moved * ((rows - 1) / rows)
+        return found
 
     batches = [(torch.tensor(images), torch.tensor(labels)) for images, labels in setup.batches]
-    return base.Trainer(step, batches, parameters)
+    return base.Trainer(step, batches, values)
+
+
+def folded(network):
+    """The network with each batch norm folded into the Linear before it."""
+    layers = []
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm1d):
+            layers[-1] = nn.utils.fusion.fuse_linear_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).eval()
+
+
+def evaluation(network, images, rows=None):
+    """A Task: the classes of the images, so many at a time, or all."""
+    x = torch.tensor(images)
+
+    def classes():
+        with torch.no_grad():
+            blocks = [x] if rows is None else x.split(rows)
+            return torch.cat([network(block).argmax(1) for block in blocks])
+
+    return Task(classes, base.classes)
+
+
+def data_loop(setup, data, batch_size, steps):
+    """A Task: so many steps on shuffled batches of a DataLoader, as PyTorch's tutorials have it."""
+    step = trainer(setup).step
+    images = torch.utils.data.TensorDataset(*map(torch.from_numpy, data))
+    loader = torch.utils.data.DataLoader(images, batch_size, shuffle=True, drop_last=True)
+
+    def run():
+        for batch in islice(chain.from_iterable(repeat(loader)), steps):
+            step(*batch)
+
+    return Task(run, units=steps)
 
 
 class TorchPeer(base.Peer):
@@ -165,21 +211,19 @@ class TorchPeer(base.Peer):
             yield operation, "PyTorch, native kernels", task
 
     def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        return {"PyTorch": trainer(setup)}
+        return {"PyTorch": trainer(setup), "PyTorch, fused SGD": trainer(setup, fused=True)}
+
+    def loops(
+        self, setup: base.Setup, data: tuple[Array, Array], batch_size: int, steps: int
+    ) -> dict[str, Task]:
+        return {"PyTorch, DataLoader": data_loop(setup, data, batch_size, steps)}
 
     def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
         network = network_of(values).eval()
-        x = torch.tensor(images)
-
-        def whole():
-            with torch.no_grad():
-                return network(x).argmax(1)
-
-        def blocks():
-            with torch.no_grad():
-                return torch.cat([network(block).argmax(1) for block in x.split(500)])
-
-        return {
-            "PyTorch, whole": Task(whole, base.classes),
-            "PyTorch, blocks of 500": Task(blocks, base.classes),
+        tasks = {
+            "PyTorch, whole": evaluation(network, images),
+            "PyTorch, blocks of 500": evaluation(network, images, 500),
         }
+        if "gamma0" in values:
+            tasks["PyTorch, folded, blocks of 500"] = evaluation(folded(network), images, 500)
+        return tasks
