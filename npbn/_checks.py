@@ -187,17 +187,17 @@ def mode(training: Any, statistics: Any) -> Statistics:
     return choice("statistics", statistics, ("batch", "population"))  # type: ignore[return-value]
 
 
-def generator(rng: Any) -> np.random.Generator:
+def generator(rng: Any, name: str = "rng") -> np.random.Generator:
     """A Generator from a Generator, a seed, or None (fresh, not reproducible)."""
     if isinstance(rng, np.random.Generator):
         return rng
     if rng is None or isinstance(rng, np.random.SeedSequence):
         return np.random.default_rng(rng)
     try:
-        return np.random.default_rng(integer("rng", rng, minimum=0))
+        return np.random.default_rng(integer(name, rng, minimum=0))
     except TypeError:
         raise TypeError(
-            f"rng: expected a numpy.random.Generator, a seed or None, got {_kind(rng)}"
+            f"{name}: expected a numpy.random.Generator, a seed or None, got {_kind(rng)}"
         ) from None
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -55,9 +56,7 @@ def save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> 
     written; OSError for a full disk, a missing folder or a missing permission.
     """
     contents = _packed(arrays, header)
-    path = os.fsdecode(path)
-    target = os.path.realpath(path)
-    mode = _mode_of_old(path, target)
+    path, target, mode = _place(path)
     temporary = os.path.join(os.path.dirname(target), f".npbn-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -74,6 +73,18 @@ def save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> 
             error.filename = path
         raise
     _sync_folder(os.path.dirname(target))
+
+
+def check_save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+    """What `save` would raise now, but for a full disk; no file is left behind or changed."""
+    _packed(arrays, header)
+    path, target, _ = _place(path)
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(target)):
+            pass
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -152,6 +163,13 @@ def _check_plain(where: str, value: Any) -> None:
     elif not (value is None or isinstance(value, str | int | float)):
         got = f"{where}: expected a number, string, None, list or dict, got {type(value).__name__}"
         raise TypeError(f"{got}: pass arrays among the arrays, int(...) or float(...) of a number")
+
+
+def _place(path: Path) -> tuple[str, str, int | None]:
+    """The path as a string, the file that it leads to, and that one's permissions."""
+    path = os.fsdecode(path)
+    target = os.path.realpath(path)
+    return path, target, _mode_of_old(path, target)
 
 
 def _mode_of_old(path: str, target: str) -> int | None:

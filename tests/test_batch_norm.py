@@ -377,6 +377,24 @@ def test_a_thousand_updates_lose_no_digits_in_float32():
     assert np.abs(norm.population_variance / variance - 1).max() < 2e-7
 
 
+def test_a_converted_layer_shows_its_batch_statistics_in_its_type():
+    norm = BatchNorm(3, dtype=np.float64)
+    norm.forward(np.random.default_rng(0).normal(size=(5, 3)), training=True)
+    other = norm.astype(np.float32)
+    assert other.batch_mean.dtype == other.batch_variance.dtype == np.float32
+    assert np.allclose(other.batch_mean, norm.batch_mean, rtol=1e-6)
+
+
+def test_without_epsilon_a_constant_feature_gives_no_warning():
+    ones, x = np.ones(2, np.float32), np.ones((4, 2), np.float32)
+    _, cache = functional.batch_norm_forward(x, ones, ones, epsilon=0)
+    dx, _, _ = functional.batch_norm_backward(x, cache)
+    assert not np.isfinite(dx).any()
+    zeros = np.zeros(2, np.float32)
+    functional.batch_norm_inference(x, ones, ones, ones, zeros, epsilon=0)
+    functional.batch_norm_inference_backward(x, x, ones, ones, zeros, epsilon=0)
+
+
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)
 def test_unbiased_population_averages_the_sum_over_m_less_one(shape, dtype, assert_close):
     inputs = make(shape, dtype)

@@ -185,6 +185,32 @@ class TestPasses:
         network.forward(batch(), training=True)
         assert network.backward(y, input_gradient=True).shape == (8, 6)
 
+    def test_dx_goes_through_the_layers_before_the_first_parameters(self):
+        network, x = Sequential([LeakyReLU(0.5), Dense(6, 3, rng=0)]), batch()
+        dy = np.ones_like(network.forward(x, training=True))
+        dx = network.backward(dy, input_gradient=True)
+        expected = dy @ network.layers[1].weight.T * np.where(x > 0, 1, np.float32(0.5))
+        assert np.allclose(dx, expected, rtol=1e-6)
+        network.forward(x, training=True)
+        network.backward(dy)
+        with pytest.raises(RuntimeError, match="backward without a forward pass"):
+            network.layers[0].backward(dx)
+
+    def test_dropout_drops_in_training_alone(self):
+        network, x = Sequential([Dense(6, 50, rng=0), Dropout(0.5, rng=0)]), batch()
+        assert (network.forward(x) == network.layers[0].forward(x)).all()
+        assert 0.3 < (network.forward(x, training=True) == 0).mean() < 0.7
+
+    @pytest.mark.parametrize("last", [ReLU, LeakyReLU, Sigmoid, Tanh])
+    def test_neither_x_nor_dy_is_written(self, last):
+        network, x = Sequential([BatchNorm(6), Dense(6, 5, rng=0), BatchNorm(5), last()]), batch()
+        dy = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
+        kept = x.copy(), dy.copy()
+        network.forward(x, training=True)
+        network.backward(dy)
+        assert np.array_equal(x, kept[0])
+        assert np.array_equal(dy, kept[1])
+
     def test_results_are_never_written_again(self):
         network, x = small(), batch()
         y = network.forward(x, training=True)
@@ -283,6 +309,38 @@ class TestPasses:
         assert all((v == small().state[k]).all() for k, v in network.state.items())
         assert np.isnan(network.forward(x)).any()
 
+    @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+    @pytest.mark.parametrize(
+        "before",
+        [
+            lambda: [Tanh()],
+            lambda: [Dense(6, 6, rng=0), Sigmoid()],
+            lambda: [ReLU()],
+            lambda: [Dropout(0.5, rng=0)],
+            lambda: [Dense(6, 6, rng=0), BatchNorm(6), Dropout(0.5, rng=0)],
+            lambda: [Identity()],
+        ],
+        ids=["Tanh", "Sigmoid", "ReLU", "Dropout first", "Dropout after", "a reader's"],
+    )
+    def test_no_layer_hides_it(self, before, value):
+        network, x = Sequential([*before(), BatchNorm(6)]), batch()
+        x[0, 0] = value
+        kept = {name: array.copy() for name, array in network.state.items()}
+        drawn = {name: rng.bit_generator.state for name, rng in network.generators.items()}
+        with pytest.raises(ValueError, match="x: expected finite"):
+            network.forward(x, training=True)
+        for name, array in kept.items():
+            assert np.array_equal(network.state[name], array)
+        for name, rng in network.generators.items():
+            assert rng.bit_generator.state == drawn[name]
+
+    def test_a_refused_batch_leaves_out_as_it_was(self):
+        network, x, out = small(), batch(), np.full((8, 3), 7, np.float32)
+        x[0, 0] = np.nan
+        with pytest.raises(ValueError, match="x: expected finite"):
+            network.forward(x, training=True, out=out)
+        assert (out == 7).all()
+
     def test_weights_not_finite_go_on_without_moving_any_population(self):
         network = small()
         network.layers[3].weight[0, 0] = np.inf
@@ -332,6 +390,50 @@ class TestReadersLayers:
         assert np.array_equal(dx, kept[1])
         out = np.empty_like(y)
         assert network.forward(x, out=out) is out
+
+    def test_it_is_told_the_statistics(self):
+        class Told(Layer):
+            def forward(self, x, training=False, statistics=None):
+                self.told = training, statistics
+                return x
+
+        told = Told()
+        network = Sequential([Dense(6, 5, rng=0), told, Dense(5, 3, rng=0)])
+        network.forward(batch(), training=True)
+        assert told.told == (True, "batch")
+        network.forward(batch(), training=True, statistics="population")
+        assert told.told == (True, "population")
+        network.forward(batch())
+        assert told.told == (False, "population")
+
+    def test_out_of_another_shape_than_its_is_refused(self):
+        network = Sequential([Dense(6, 5, rng=0), Scale(5)])
+        with pytest.raises(ValueError, match=r"out: expected .*\(8, 5\)"):
+            network.forward(batch(), out=np.empty((2, 8, 5), np.float32))
+
+    def test_each_of_its_parameters_has_a_place_of_its_own(self):
+        class Three(Layer):
+            def __init__(self):
+                values = {name: np.full(2, k, np.float32) for k, name in enumerate("abc")}
+                super().__init__(parameters=values, state={"count": np.array([3])})
+
+        network = Sequential([Three(), Dense(2, 2, rng=0)])
+        assert network.parameter_vector[:6].tolist() == [0, 0, 1, 1, 2, 2]
+        network.parameter_vector[:6] = range(6)
+        assert network.layers[0].parameters["c"].tolist() == [4, 5]
+        other = network.astype(np.float64)
+        assert other.layers[0].parameters["c"].dtype == np.float64
+        assert other.layers[0].state["count"].dtype == np.array([3]).dtype
+
+    def test_its_parameters_are_of_one_type_and_named(self):
+        class Mixed(Layer):
+            def __init__(self, kind):
+                super().__init__({"a": np.ones(2, np.float32), "b": np.ones(2, kind)})
+
+        with pytest.raises(TypeError, match="b: expected float32 like"):
+            Mixed(np.float64)
+        with pytest.raises(TypeError, match="b: expected float32 or float64"):
+            Mixed(np.int64)
 
     def test_its_rows_may_change_in_number(self):
         class Half(Layer):
@@ -752,6 +854,17 @@ class TestWhatAReviewFound:
                 network.backward(np.ones_like(y), input_gradient=True, out=out)
         with pytest.raises(ValueError, match="out: nothing to write"):
             network.backward(np.ones_like(y), out=np.empty_like(y))
+        network.backward(np.ones_like(y))
+        dense = Sequential([Dense(6, 6, use_bias=False, rng=0)])
+        x = batch(6)
+        for out in (x, dense.layers[0].weight):
+            with pytest.raises(ValueError, match="out: overlaps"):
+                dense.forward(x, out=out)
+        dy = dense.forward(x)
+        for out in (x, dense.layers[0].weight):
+            with pytest.raises(ValueError, match="out: overlaps"):
+                dense.backward(dy, input_gradient=True, out=out)
+        x = batch()
         big = np.zeros((8, 12), np.float32)
         big[:, :6] = x
         assert np.array_equal(network.forward(big[:, :6], out=big[:, 6:]), y)

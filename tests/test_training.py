@@ -110,7 +110,7 @@ class TestTrainingSteps:
             ({"steps": 1.5}, TypeError, "^steps: "),
             ({"batch_size": 101}, ValueError, "^batch_size: "),
             ({"batch_size": 0}, ValueError, "^batch_size: "),
-            ({"seed": -1}, ValueError, "rng"),
+            ({"seed": -1}, ValueError, "seed"),
             ({"data": digits()[0]}, TypeError, "^data: expected a pair"),
             ({"data": [*digits()]}, TypeError, "^data: expected a pair .* got a list"),
             ({"data": (*digits(), 3)}, TypeError, "^data: expected a pair"),
@@ -244,7 +244,7 @@ class Bar:
 
 def test_the_progress_bar_is_told_each_step_and_sample(tmp_path, monkeypatch):
     bar = Bar()
-    monkeypatch.setattr("npbn.training.progress_bar", bar)
+    monkeypatch.setattr("npbn.training.loop.progress_bar", bar)
     options = {"sample_every": 2, "checkpoint": tmp_path / "c", "resume": True}
     history = fit(build(), digits(), digits(), optimizer=SGD(0.1), steps=3, **options)
     texts = [f"validation {each:.4f}" for each in history.validation_accuracies]
@@ -697,6 +697,82 @@ class TestWhatAReviewFound:
         assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
         assert optimizer.iterations == 3
         assert asked == [0, 1, 2, 3]
+
+    @pytest.mark.parametrize("seed", [np.int64(3), np.random.default_rng(0), None], ids=str)
+    def test_any_batch_size_and_seed_can_be_kept_and_resumed(self, seed, tmp_path):
+        file, settings = tmp_path / "run", {"batch_size": np.int64(20), "seed": seed}
+        fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=file, **settings)
+        history = fit(
+            build(), digits(), optimizer=SGD(0.1), steps=9, checkpoint=file, resume=True, **settings
+        )
+        assert len(history.losses) == 9
+
+    def test_a_wrong_seed_is_named(self):
+        with pytest.raises(ValueError, match="seed: expected at least 0, got -1"):
+            fit(build(), digits(), optimizer=SGD(0.1), steps=5, seed=-1)
+
+    def test_what_cannot_be_saved_is_told_before_the_first_step(self, tmp_path, monkeypatch):
+        class Named(Layer):
+            def __init__(self):
+                super().__init__(parameters={"my weight": np.ones(6, np.float32)})
+
+            def forward(self, x):
+                return x * self.parameters["my weight"]
+
+        def refused(network, folder, error):
+            kept = network.parameter_vector.copy()
+            with pytest.raises(error):
+                fit(network, digits(), optimizer=SGD(0.1), steps=5, checkpoint=folder)
+            assert np.array_equal(network.parameter_vector, kept)
+
+        refused(Sequential([Named(), Dense(6, 3, rng=0)]), tmp_path / "run", ValueError)
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        refused(build(), folder, OSError)
+
+        def no_permission(**_):
+            raise PermissionError(13, "denied")
+
+        monkeypatch.setattr(checkpoint.tempfile, "TemporaryFile", no_permission)
+        refused(build(), tmp_path / "run", PermissionError)
+        assert os.listdir(tmp_path) == ["folder"]
+
+    def test_two_runs_in_threads_keep_blas_to_one_thread_until_both_end(self):
+        """The limit is the whole process's: who ends first must not lift the other's."""
+        limits = pytest.importorskip("threadpoolctl")
+        first_ends, counts = threading.Event(), []
+        before = [each["num_threads"] for each in limits.threadpool_info()]
+
+        def rate(step):
+            if step == 1:
+                first_ends.wait(10)
+                counts.extend(
+                    each["num_threads"]
+                    for each in limits.threadpool_info()
+                    if each["user_api"] == "blas"
+                )
+            return 0.1
+
+        both_run = threading.Event()
+
+        def first_rate(step):
+            both_run.set() if step == 2 else None
+            return 0.1
+
+        def long():
+            both_run.wait(10)
+            fit(build(), digits(), optimizer=SGD(rate), steps=3)
+
+        def short():
+            started.start()
+            fit(build(), digits(), optimizer=SGD(first_rate), steps=200)
+            first_ends.set()
+
+        started = threading.Thread(target=long)
+        short()
+        started.join()
+        assert set(counts) == {1}
+        assert [each["num_threads"] for each in limits.threadpool_info()] == before
 
     def test_a_missing_folder_is_told_at_once(self, tmp_path):
         network = build()

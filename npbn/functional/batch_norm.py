@@ -7,8 +7,11 @@ from npbn._checks import Array
 from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
 
+# What is not finite is in the results to be seen; a warning would come again with each batch.
+_quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
-@np.errstate(over="ignore", invalid="ignore")
+
+@_quiet
 def batch_norm_forward(
     x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-3, out: Array | None = None
 ) -> tuple[Array, BatchNormCache]:
@@ -20,8 +23,7 @@ def batch_norm_forward(
 
     x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values a
     feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
-    biased one: the sum of squares over m, not m - 1. The cache may refer to x: change it not before
-    the backward pass. A running average of the statistics is the
+    biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
     caller's: population = momentum * population + (1 - momentum) * batch. Where a variance is not
     finite, which is so where x is not, or its squares are too large for its type, y is NaN.
     TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
@@ -33,6 +35,7 @@ def batch_norm_forward(
     return y, cache
 
 
+@_quiet
 def batch_norm_backward(
     dy: Array, cache: BatchNormCache, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
@@ -56,6 +59,7 @@ def batch_norm_backward(
     return dx, dgamma, dbeta
 
 
+@_quiet
 def batch_norm_inference(
     x: Array,
     gamma: Array,
@@ -82,6 +86,7 @@ def batch_norm_inference(
     return core.inference(x, gamma, beta, mean, variance, epsilon, y)
 
 
+@_quiet
 def batch_norm_inference_backward(
     dy: Array,
     x: Array,

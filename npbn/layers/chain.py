@@ -16,6 +16,8 @@ from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.foreign import Memory, adapted, kept_as_they_are
 
+_NOT_FINITE = "x: expected finite values in training: look at np.isfinite(x)"
+
 # Only these exact types are handed buffers; a reader's layer, or a subclass, runs as it is written.
 BUILT_IN = (Dense, BatchNorm, ReLU, LeakyReLU, Sigmoid, Tanh, Dropout)
 
@@ -34,6 +36,12 @@ class Chain:
         self._rectified = [pair == (BatchNorm, ReLU) for pair in itertools.pairwise([*kinds, None])]
         # Nobody needs a Dense's output but the BatchNorm after it, which may centre it in place.
         self._in_place = [pair == (Dense, BatchNorm) for pair in itertools.pairwise([None, *kinds])]
+        before = kinds[: self._norms[0]] if self._norms else []
+        # A Dense makes a variance infinite of an infinity; other layers may hide one, and Dropout
+        # has drawn by then, so x is looked at first.
+        self._careful = bool(self._norms) and not (
+            set(before) <= {Dense} and set(kinds) <= {*BUILT_IN} - {Dropout}
+        )
         trained = [place for place, layer in enumerate(layers) if layer.parameters]
         self._first_trained = trained[0] if trained else len(layers)
         self._first_foreign = (*self._built_in, False).index(False)
@@ -99,13 +107,20 @@ class Chain:
         if self._memory.kind != (x.shape, x.dtype):
             self._memory = Memory(len(self.layers), x)
         memory = self._memory
+        moves = training and statistics == "batch"
+        if (
+            moves
+            and (self._careful or (out is not None and self._norms))
+            and not all_finite(x.reshape(-1))
+        ):
+            raise ValueError(_NOT_FINITE)
         memory.x = x
         memory.outputs[-1] = None if self._output_shape is None else out
         try:
             y = self._run(x, training, statistics, memory)
             if out is not None:
                 checks.output(out, y.shape, y.dtype)
-            finite = not (training and statistics == "batch") or self._is_finite(x, memory)
+            finite = not moves or self._is_finite(x, memory)
         except BaseException:
             # What the layers remember of an earlier pass may be half written over.
             for each in self.layers:
@@ -120,7 +135,7 @@ class Chain:
         ):
             if own:
                 layer._remember(output, cache)
-        if training and statistics == "batch" and finite:
+        if moves and finite:
             for place in self._norms:
                 layer = self.layers[place]
                 layer._move_population()
@@ -133,7 +148,7 @@ class Chain:
         """Whether all batch variances are; a ValueError if x itself is not."""
         finite = all(all_finite(memory.caches[place].variance) for place in self._norms)
         if not finite and not np.isfinite(x).all():
-            raise ValueError("x: expected finite values in training: look at np.isfinite(x)")
+            raise ValueError(_NOT_FINITE)
         return finite
 
     def infer(
@@ -145,6 +160,7 @@ class Chain:
     ) -> Array:
         """The output of the layers before stop in inference; no layer remembers anything.
 
+        stop: not the place of a ReLU after a BatchNorm, which has done its work.
         The result may be written over by the next call with the same memory. Readers' layers get
         back all their attributes as they were.
         """
@@ -173,7 +189,7 @@ class Chain:
                 y = self._foreign(place, y, training=training, statistics=statistics)
                 outputs[place] = y
                 continue
-            rectified = self._rectified[place] and place + 1 != stop
+            rectified = self._rectified[place]
             buffer, spare = outputs[place + rectified], caches[place]
             if place > self._first_foreign:
                 self._check_after_foreign(place, y, training, statistics)

@@ -1,12 +1,10 @@
-"""The training loop: steps, sampling, a progress bar, interruption, divergence, checkpoints."""
+"""A training run: its steps, and what of it is kept in a file."""
 
 import math
-import time
 from collections.abc import Iterator
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 from zlib import crc32
 
 import numpy as np
@@ -15,8 +13,6 @@ from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
 from npbn._history import History, packed, unpacked
-from npbn._interruption import interruptible
-from npbn._progress import progress_bar
 from npbn.datasets.batching import Minibatches, plain_state
 from npbn.functional.losses import _softmax_cross_entropy, softmax_cross_entropy
 from npbn.network import Sequential
@@ -24,128 +20,8 @@ from npbn.optimizers import Optimizer
 
 Data = tuple[Array, Array]
 
-__all__ = ["History", "fit", "training_steps"]
 
-
-def training_steps(
-    network: Sequential,
-    data: Data,
-    *,
-    optimizer: Optimizer,
-    steps: int,
-    batch_size: int = 60,
-    seed: int = 0,
-) -> Iterator[tuple[int, float]]:
-    """Train, one step at a time: a generator of (step, loss) after each update.
-
-        for step, loss in training_steps(network, data.train, optimizer=SGD(0.01), steps=2000): ...
-
-    data: images (N, ...) of the network's type and integer labels (N,). Each step takes a batch of
-    batch_size rows, shuffled anew every epoch; every batch is full, the rest of an epoch being
-    joined with the first rows of the next. The loss is the batch's mean softmax cross entropy, as
-    it was before the update; one that is not finite is yielded as it is. seed orders the batches.
-    TypeError or ValueError, before the first step, for arguments that do not go together.
-    """
-    run = _Run(network, data, optimizer, steps, batch_size, seed)
-    return run.remaining_steps()
-
-
-def fit(
-    network: Sequential,
-    train: Data,
-    validation: Data | None = None,
-    *,
-    optimizer: Optimizer,
-    steps: int,
-    batch_size: int = 60,
-    sample_every: int = 500,
-    seed: int = 0,
-    progress: bool = True,
-    on_divergence: str = "raise",
-    checkpoint: str | PathLike[str] | None = None,
-    checkpoint_every: int = 1000,
-    resume: bool = False,
-) -> History:
-    """Train a network, sample its validation accuracy on the way, and return the History.
-
-    train, validation: pairs of images (N, ...) of the network's type and integer labels (N,).
-    steps, batch_size, seed: as for `training_steps`. Validation accuracy is sampled, with
-    population statistics, after every step that sample_every divides, steps being counted from 0.
-    progress: show a bar in a terminal or a notebook. Ctrl-C ends the run after the running step,
-    and the History says so; a second Ctrl-C raises KeyboardInterrupt.
-
-    on_divergence: what to do about a loss that is not finite. "raise": a RuntimeError that names
-    the step and the layer where it began, before the update. "record": complete that step's update,
-    stop, note the step in the History, and fill the remaining samples with the network's accuracy
-    then.
-
-    checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
-    optimizer, generators, place in the data, history. With resume=True a run goes on from that
-    file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start.
-
-    BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.
-    TypeError or ValueError for arguments that do not go together, or data that are not finite.
-    """
-    checks.choice("on_divergence", on_divergence, ("raise", "record"))
-    sample_every = checks.integer("sample_every", sample_every, minimum=1)
-    checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
-    if checks.flag("resume", resume) and checkpoint is None:
-        raise ValueError("resume: expected a file to resume from: pass checkpoint=path as well")
-    checks.flag("progress", progress)
-    if checkpoint is not None and not (folder := Path(checkpoint).parent).is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
-    run = _Run(network, train, optimizer, steps, batch_size, seed, sample_every)
-    _check_finite("train", train[0])
-    if validation is not None:
-        _check_data("validation", validation, network)
-        _check_finite("validation", validation[0])
-    if resume and checkpoint is not None and Path(checkpoint).exists():
-        run.load(checkpoint, on_divergence)
-    history = run.history
-    before, started = history.seconds, time.perf_counter()
-
-    def sample() -> float:
-        assert validation is not None
-        return network.accuracy(*validation)
-
-    from threadpoolctl import threadpool_limits
-
-    with (
-        threadpool_limits(1, user_api="blas"),
-        interruptible() as interruption,
-        progress_bar(run.steps, enabled=progress, initial=run.step) as bar,
-    ):
-        if history.diverged_at is None:
-            for step, loss in run.remaining_steps(on_divergence):
-                history.losses.append(loss)
-                if validation is not None and step % sample_every == 0:
-                    history.sample_steps.append(step)
-                    history.validation_accuracies.append(sample())
-                    bar.set_postfix_str(f"validation {history.validation_accuracies[-1]:.4f}")
-                bar.update()
-                if not math.isfinite(loss):
-                    history.diverged_at = step
-                    break
-                if interruption.requested:
-                    break
-                if checkpoint is not None and run.step % checkpoint_every == 0:
-                    history.seconds = before + time.perf_counter() - started
-                    run.save(checkpoint)
-        if validation is not None:
-            history.final_validation_accuracy = sample()
-            if history.diverged_at is not None:
-                missed = range(0, run.steps, sample_every)[len(history.sample_steps) :]
-                history.sample_steps += missed
-                history.validation_accuracies += [history.final_validation_accuracy] * len(missed)
-        history.seconds = before + time.perf_counter() - started
-        history.interrupted = interruption.requested
-    if checkpoint is not None:
-        run.save(checkpoint)
-    return history
-
-
-class _Run:
+class Run:
     """A training run at some step: all that its next steps depend on."""
 
     def __init__(
@@ -164,12 +40,20 @@ class _Run:
             hint = f": write {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
-        images, labels = self.data = _check_data("data", data, network)
+        images, labels = self.data = check_data("data", data, network)
         optimizer.check(network)
-        self.settings = {"batch_size": batch_size, "seed": seed, "sample_every": sample_every}
+        batch_size = checks.integer("batch_size", batch_size, minimum=1)
+        rng = checks.generator(seed, "seed")
+        # What a generator was at first nobody knows later; where it is now goes with the batches.
+        known_seed = int(seed) if isinstance(seed, SupportsIndex) else None
+        self.settings = {
+            "batch_size": batch_size,
+            "seed": known_seed,
+            "sample_every": sample_every,
+        }
         self.network = network
         self.optimizer = optimizer
-        self.batches = Minibatches(images, labels, batch_size, checks.generator(seed))
+        self.batches = Minibatches(images, labels, batch_size, rng)
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # Where the number of classes is known, the labels were checked once; else at each step.
@@ -211,6 +95,13 @@ class _Run:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything that the rest of the run depends on."""
+        checkpoints.save(path, *self._contents())
+
+    def check_save(self, path: str | PathLike[str]) -> None:
+        """Tell now, not after hours, that it could not be written."""
+        checkpoints.check_save(path, *self._contents())
+
+    def _contents(self) -> tuple[dict[str, Array], dict[str, Any]]:
         arrays, header = packed(self.history)
         header |= self._description() | {
             "step": self.step,
@@ -221,7 +112,7 @@ class _Run:
                 for name, rng in self.network.generators.items()
             },
         }
-        checkpoints.save(path, arrays | self._arrays(), header)
+        return arrays | self._arrays(), header
 
     def load(self, path: str | PathLike[str], on_divergence: str) -> None:
         """Go on where `save` was called; or an error, nothing changed, for another run's file."""
@@ -276,7 +167,8 @@ class _Run:
         }
 
 
-def _check_data(name: str, data: Data, network: Sequential) -> Data:
+def check_data(name: str, data: Data, network: Sequential) -> Data:
+    """data, if they are images that the network takes, and a label for each."""
     if not isinstance(data, tuple) or len(data) != 2:
         raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
     images, labels = data
@@ -289,7 +181,8 @@ def _check_data(name: str, data: Data, network: Sequential) -> Data:
     return images, checks.labels(labels, len(images), classes, f"{name} labels")
 
 
-def _check_finite(name: str, images: Array) -> None:
+def check_finite(name: str, images: Array) -> None:
+    """ValueError where they are not."""
     for start in range(0, len(images), 1000):
         if not np.isfinite(images[start : start + 1000]).all():
             raise ValueError(f"{name} images: not finite, first in row {start} to {start + 999}")
