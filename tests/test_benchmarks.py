@@ -511,3 +511,64 @@ def test_more_threads_than_one_are_reported():
     assert f"More than 1.2 cores with one thread, here and there: {record.who}." in tables.report(
         results
     )
+
+
+class TestCommittedResults:
+    """The figures of one whole run, that README and docs stand on."""
+
+    results = Results.load(ROOT / "data/benchmark.json")
+
+    def test_the_page_is_made_of_the_file(self):
+        page = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
+        assert tables.report(self.results).strip() in page
+
+    def test_the_run_was_a_whole_one(self):
+        assert self.results.run["complete"]
+        assert not self.results.run["quick"]
+        assert {record.group for record in self.results.records} == set(GROUPS)
+        assert not self.results.missing
+        assert self.results.machine["commit"].isalnum()  # no "-dirty"
+        default = self.results.find("step", threads="default", batch_norm=True)
+        assert len({record.who for record in default}) >= 10
+
+    @pytest.mark.parametrize(
+        ("row", "who"),
+        [
+            ("npbn", "npbn"),
+            ("its bare matrix products", "bare products"),
+            ("JAX, the whole loop compiled (`lax.scan`)", "JAX lax.scan"),
+            ("JAX `jit`, one call a step", "JAX jit"),
+            ("NumPy as a textbook has it", "textbook NumPy"),
+            ("PyTorch", "PyTorch"),
+            ("npbn's own equations (`npbn.reference`)", "npbn.reference"),
+            ("`tf.function`", "tf.function"),
+            ("Keras `train_on_batch`", "Keras train_on_batch"),
+            ("autograd", "autograd"),
+        ],
+    )
+    def test_readme_says_what_was_measured(self, row, who):
+        case = {"batch_norm": True, "busy": False}
+        (record,) = self.results.find("step", who, **case)
+        ratio = f"{np.median(self.results.ratios('step', 'npbn', who, **case)):.2f}"
+        over = "" if who == "npbn" else f" {ratio}"
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        assert f"| {row} | {formatting.seconds(record.median)} |{over} |" in readme
+
+    def test_what_readme_says_beside_the_table(self):
+        (npbn,) = self.results.find("memory", "npbn", what="run")
+        (pytorch,) = self.results.find("memory", "PyTorch", what="run")
+        (keras,) = self.results.find("memory", "Keras", what="run")
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        memory = [f"{record.median / 1e6:.0f}" for record in (npbn, pytorch)]
+        assert f"takes {memory[0]} MB of memory (PyTorch {memory[1]} MB, Keras 1,0" in readme
+        assert 1.065e9 < keras.median < 1.075e9
+        for size in (1024, 2048, 4096, 8192):
+            case = {"along": "batch", "batch_norm": True, "size": size}
+            assert np.median(self.results.ratios("growth", "npbn", "PyTorch", **case)) < 1
+            assert 0.8 < np.median(self.results.ratios("growth", "npbn", "JAX jit", **case)) < 1.1
+        for shape in ([1024, 1024], [60, 28, 28, 32], [50176, 32], [65536, 64], [8192, 1024]):
+            case = {"operation": "forward+backward", "shape": shape, "dtype": "float32"}
+            textbook = np.median(self.results.ratios("kernels", "textbook NumPy", "npbn", **case))
+            assert 1.9 < textbook < 4
+            native = self.results.ratios("kernels", "npbn", "PyTorch, native kernels", **case)
+            assert 1.4 < np.median(native) < 2.5
