@@ -129,6 +129,18 @@ class TestTrainingSteps:
         with pytest.raises(error, match=message):
             training_steps(arguments.pop("network"), arguments.pop("data"), **arguments)
 
+    def test_a_batch_may_be_one_row_where_nothing_normalizes(self):
+        steps = training_steps(
+            build(norm=False), digits(), optimizer=SGD(0.1), steps=2, batch_size=1
+        )
+        assert len(list(steps)) == 2
+
+    def test_what_is_no_optimizer_is_shown(self):
+        with pytest.raises(TypeError, match=r"got 'sgd'$"):
+            training_steps(build(), digits(), optimizer="sgd", steps=1)
+        with pytest.raises(TypeError, match=r"got <class .*SGD'>: write SGD\(\.\.\.\)$"):
+            training_steps(build(), digits(), optimizer=SGD, steps=1)
+
     def test_outputs_must_be_classes(self):
         images = np.zeros((10, 4, 6), np.float32)
         with pytest.raises(ValueError, match=r"expected an output \(N, classes\)"):
@@ -627,12 +639,20 @@ class TestCheckpoints:
         held = {**network.parameters, **network.state}
         before = copy.deepcopy(held)
         drawn = [copy.deepcopy(rng.bit_generator.state) for rng in network.generators.values()]
-        with pytest.raises(ValueError, match=f"{tmp_path}.*not what this run's checkpoint holds"):
+        where = f"{tmp_path}.*not what this run's checkpoint holds"
+        with pytest.raises(ValueError, match=where) as caught:
             fit(network, digits(), optimizer=optimizer, **options)
+        assert "None" not in str(caught.value)
+        assert header.get("step") != "5" or "step: expected a whole number" in str(caught.value)
         for name, array in held.items():
             assert np.array_equal(array, before[name])
         assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
         assert optimizer.iterations == 0
+
+    def test_a_run_of_no_steps_yet_goes_on(self, tmp_path):
+        options = {"optimizer": SGD(0.1), "checkpoint": tmp_path / "run", "resume": True}
+        fit(build(), digits(), steps=0, **options)
+        assert len(fit(build(), digits(), steps=3, **options).losses) == 3
 
     def test_resume_needs_a_file_name(self):
         with pytest.raises(ValueError, match="checkpoint=path"):
