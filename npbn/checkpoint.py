@@ -127,7 +127,7 @@ def check_arrays(path: Path, arrays: Mapping[str, Array], expected: Mapping[str,
         raise ValueError(f"{os.fsdecode(path)}: {what}: load it into what it was saved from")
 
 
-def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> memoryview:
+def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
     for name, array in arrays.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name == _HEADER:
             raise ValueError(f"arrays: expected names of letters, digits and _-., got {name!r}")
@@ -148,7 +148,7 @@ def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> memoryvie
     if len(text) > _LARGEST_HEADER or _directory_size(file) > _LARGEST_DIRECTORY:
         long = f"header: too long with the names of {len(arrays)} arrays"
         raise ValueError(f"{long}: join arrays, and pass what is long among them")
-    return file.getbuffer()
+    return file.getvalue()
 
 
 def _check_plain(where: str, value: Any) -> None:
