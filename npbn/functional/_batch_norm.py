@@ -4,6 +4,7 @@ Everything is done on (rows, D), block by block; the moments of the blocks are m
 centred is kept for the backward pass: centring anew took 5 to 25 % longer.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from npbn.functional.activations import _relu_backward, _relu_forward
 SOME_ROWS = 4096
 # The share of the variance that the square of what is left of the mean may have.
 COARSE = 1 / 16
+# Of a smaller variance squares, or their shares of a mean, may have been denormal.
+_LEAST = {np.dtype(kind).char: np.finfo(kind).tiny / np.finfo(kind).eps for kind in "fd"}
 
 
 class BatchNormCache(NamedTuple):
@@ -24,8 +27,9 @@ class BatchNormCache(NamedTuple):
 
     values (..., D) is x less its mean, and what rounding left of the mean is `remainder` (D,):
     x_hat = (values - remainder) / std, also where the mean is far larger than the standard
-    deviation. std is sqrt(variance + epsilon), scale is gamma / std. mean and variance (D,) are the
-    batch's, the variance the biased one.
+    deviation. std is sqrt(variance + epsilon), scale is gamma / sqrt(variance + epsilon). mean and
+    variance (D,) are the batch's, the variance the biased one. Where squares would leave the range
+    of the type, a feature's values, remainder and std are all divided by one power of two.
     """
 
     values: Array
@@ -56,25 +60,74 @@ def forward(
     """
     rows, out = as_rows(x), as_rows(y)
     values = as_rows(np.empty(x.shape, x.dtype) if centred is None else centred)
-    mean, remainder, variance = _moments(rows, values, out)
+    mean, remainder, variance, usual = _moments(rows, values, out)
     std = np.sqrt(variance + constant(epsilon, x.dtype.char))
     scale = gamma / std
     # What rounding left of the mean rides in the shift, and costs no pass.
     shift = beta - scale * remainder
     _normalize(values, None, scale, shift, out, rectify)
+    cache = BatchNormCache(values, mean + remainder, variance, remainder, std, scale)
+    if not (usual and all_finite(variance)):
+        # Of an x that was centred in place only that is left.
+        source, taken = (values, mean) if centred is x else (rows, np.zeros_like(mean))
+        small = (variance < _LEAST[x.dtype.char]) & _varies(values)
+        for odd, given, gone in ((small, values, mean), (~np.isfinite(variance), source, taken)):
+            if odd.any():
+                _rescale(odd.nonzero()[0], given, gone, cache, gamma, beta, epsilon, out, rectify)
     put_back(out, y)
-    if x.ndim > 2:
-        values = values.reshape(x.shape)
-    return BatchNormCache(values, mean + remainder, variance, remainder, std, scale)
+    return cache if x.ndim == 2 else cache._replace(values=values.reshape(x.shape))
 
 
-def _moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Array]:
-    """A mean, rounded, what is left of it, and the variance.
+def _varies(values: Array) -> Array:
+    """Whether anything is left of a column once its mean is taken away, (D,)."""
+    features = values.shape[1]
+    tops = [np.maximum.reduce(part).reshape(-1, features) for (part,) in pieces((), values)]
+    return np.concatenate(tops).max(0) > 0
+
+
+def _rescale(
+    columns: Array,
+    x: Array,
+    taken: Array,
+    cache: BatchNormCache,
+    gamma: Array,
+    beta: Array,
+    epsilon: float,
+    y: Array,
+    rectify: bool,
+) -> None:
+    """Normalize some columns anew, divided by a power of two; writes their y and cache.
+
+    taken (D,): what was taken away from x before.
+    """
+    part, gamma, beta = np.take(x, columns, axis=1), gamma[columns], beta[columns]
+    largest = np.abs(part).max(0)
+    power = np.where(np.isfinite(largest), np.frexp(largest)[1], 0)
+    # Not so small that the root of epsilon, divided likewise, overflows.
+    power = np.maximum(power, np.finfo(x.dtype).minexp * 3 // 4)
+    part, out = np.ldexp(part, -power), np.empty(part.shape, x.dtype)
+    mean, remainder, variance, _ = _moments(part, part, out)
+    root = x.dtype.type(math.sqrt(epsilon))
+    std = np.hypot(np.sqrt(variance), np.ldexp(root, -power))
+    scale = gamma / std
+    _normalize(part, None, scale, beta - scale * remainder, out, rectify)
+    y[:, columns] = out
+    cache.values[:, columns] = part
+    cache.mean[columns] = taken[columns] + np.ldexp(mean + remainder, power)
+    cache.variance[columns] = np.ldexp(variance, 2 * power)
+    cache.remainder[columns] = remainder
+    cache.std[columns] = std
+    cache.scale[columns] = gamma / np.hypot(np.ldexp(np.sqrt(variance), power), root)
+
+
+def _moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Array, bool]:
+    """A mean, rounded, what is left of it, the variance, and whether no variance is small.
 
     centred: where to leave x - mean, may be x itself. scratch, C-contiguous and shaped like x, is
     written over.
     """
     kind = x.dtype.char
+    least = constant(_LEAST[kind], kind)
     # Of many rows, those here and there are enough to centre by.
     some = x if len(x) <= SOME_ROWS else x[:: -(-len(x) // SOME_ROWS)]
     mean = constant(1 / len(some), kind, len(some)).dot(some)
@@ -85,16 +138,20 @@ def _moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Ar
         variance -= square
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
         np.maximum(variance, constant(0.0, kind), out=variance)
-        fine = square <= variance * constant(COARSE, kind)
+        limit = variance * constant(COARSE, kind)
         # A zero among the bytes: 0.3 us, where .all() takes 1.4.
-        if not again or 0 not in fine.tobytes():
+        usual = 0 not in (square + least <= limit).tobytes()
+        if usual or not again:
+            break
+        coarse = ~(square <= limit) & np.isfinite(remainder)
+        if not coarse.any():
             break
         # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
         # the mean was too coarse: centre again.
-        moved = np.where(~fine & np.isfinite(remainder), mean + remainder, mean)
+        moved = np.where(coarse, mean + remainder, mean)
         # x may be gone: go on from what is centred already. moved - mean is exact.
         x, center, mean = centred, moved - mean, moved
-    return mean, remainder, variance
+    return mean, remainder, variance, usual
 
 
 def _spread(x: Array, center: Array, centred: Array, scratch: Array) -> tuple[Array, Array]:
@@ -108,12 +165,6 @@ def _spread(x: Array, center: Array, centred: Array, scratch: Array) -> tuple[Ar
         np.multiply(out, out, out=room)
         sums.append((first, block_sums(room, features, weight)))
     return merged(sums, x.dtype)
-
-
-def show_overflow(y: Array, variance: Array) -> None:
-    """NaN in the features whose variance is not finite: it would make y = beta, and hide that."""
-    if not all_finite(variance):
-        y[..., ~np.isfinite(variance)] = np.nan
 
 
 def inference(

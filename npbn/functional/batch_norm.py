@@ -24,15 +24,14 @@ def batch_norm_forward(
     x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values a
     feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
     biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
-    caller's: population = momentum * population + (1 - momentum) * batch. Where a variance is not
-    finite, which is so where x is not, or its squares are too large for its type, y is NaN.
-    TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
+    caller's: population = momentum * population + (1 - momentum) * batch. y of a feature that is
+    not finite is NaN; of any other it is exact to rounding, up to the largest numbers, of which
+    cache.variance may be infinite. TypeError or ValueError for arrays of another type or shape.
+    Ioffe & Szegedy 2015, Algorithm 1.
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
-    cache = core.forward(x, gamma, beta, epsilon, y)
-    core.show_overflow(y, cache.variance)
-    return y, cache
+    return y, core.forward(x, gamma, beta, epsilon, y)
 
 
 @_quiet
