@@ -151,22 +151,92 @@ class TestInANetwork:
         self.alone_and_in_a_network(np.repeat(row, rows, axis=0), dense)
 
 
-def test_a_variance_that_is_too_large_makes_nan_in_the_demonstration_too():
-    network = Sequential([BatchNorm(3)])
-    x = (1e20 * np.random.default_rng(0).standard_normal((20, 3))).astype(np.float32)
-    assert np.isnan(network.forward(x, statistics="batch")).all()
-    assert np.isnan(BatchNorm(3).forward(x, statistics="batch")).all()
+class TestNearTheEndsOfTheRange:
+    """The largest and smallest numbers, whose squares, or shares of a mean, are out of range."""
+
+    @staticmethod
+    def assert_each_column_exact(x, epsilon, dtype=np.float32):
+        limits, x = np.finfo(dtype), x.astype(dtype)
+        rng = np.random.default_rng(1)
+        gamma = rng.uniform(0.5, 1.5, x.shape[-1]).astype(dtype)
+        beta, dy = np.zeros_like(gamma), rng.standard_normal(x.shape)
+        # So that no dx is out of range itself.
+        std = np.sqrt(x.astype(np.longdouble).var(0) + epsilon)
+        dy = (dy * np.clip(std, 1e-6, 1e6)).astype(dtype)
+        y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=epsilon)
+        got = y, *functional.batch_norm_backward(dy, cache)
+        exact = (each.astype(np.longdouble) for each in (x, gamma, beta, dy))
+        x, gamma, beta, dy = exact
+        true_y, true = reference.batch_norm_forward(x, gamma, beta, epsilon=np.longdouble(epsilon))
+        trues = true_y, *reference.batch_norm_backward(dy, true)
+        std = np.sqrt(true.variance + np.longdouble(epsilon))
+        terms = (gamma * true.x_hat, gamma / std * dy, *map(norm, (dy * true.x_hat, dy)))
+        share = limits.eps / np.finfo(np.float32).eps
+        for name, a, b, term in zip(BOUNDS, got, trues, terms, strict=True):
+            largest = np.maximum(abs(b).max(0), abs(term).max(0))
+            error = abs(a - b).max(0)
+            # Below the smallest normal number there are fewer digits.
+            assert not (error > BOUNDS[name] * share * np.maximum(largest, limits.tiny)).any(), name
+        error = abs(cache.mean - true.mean)
+        assert not (error > 1e-6 * share * (abs(true.mean) + std) + limits.tiny).any()
+        with np.errstate(over="ignore"):
+            variance = true.variance.astype(dtype)
+        np.testing.assert_allclose(cache.variance, variance, rtol=1e-6, atol=limits.tiny)
+
+    @pytest.mark.parametrize("rows", [2, 60, 1000, 70000])
+    @pytest.mark.parametrize("size", [1e-38, 1e-37, 1e-33, 1e-25, 1e-18, 1e18, 1e20, 1e30, 1e38])
+    @pytest.mark.parametrize("epsilon", [0, 1e-30, 1e-3, 10])
+    def test_columns_of_one_size(self, rows, size, epsilon):
+        side = np.random.default_rng(0).uniform(-1, 1, (rows, 3)) + np.array([0, 0.5, 2])
+        self.assert_each_column_exact(size * side, epsilon)
+
+    @pytest.mark.parametrize("rows", [2, 60, 1000])
+    @pytest.mark.parametrize("epsilon", [1e-30, 1e-3])
+    def test_columns_of_every_size_side_by_side(self, rows, epsilon):
+        sizes = np.array([0, 1e-38, 1e-20, 1e-3, 1, 1e10, 1e19, 1e38, 0])
+        x = np.random.default_rng(0).uniform(-1, 1, (rows, 9)) * sizes
+        x[:, -1] = 7
+        self.assert_each_column_exact(x, epsilon)
+
+    @pytest.mark.parametrize("size", [1e-307, 1e-200, 1e160, 1e307])
+    def test_float64(self, size):
+        x = np.random.default_rng(0).uniform(-1, 1, (60, 3)) + np.array([0, 0.5, 2])
+        self.assert_each_column_exact(size * x, 1e-3, np.float64)
+
+    @pytest.mark.parametrize("rows", [2, 60, 1000])
+    def test_from_end_to_end_of_the_range(self, rows):
+        x = np.linspace(-1, 1, 3 * rows).reshape(rows, 3) * float(np.finfo(np.float32).max)
+        self.assert_each_column_exact(x, 1e-3)
+
+    def test_one_infinity_spoils_its_column_alone(self):
+        x = np.random.default_rng(0).standard_normal((60, 3)).astype(np.float32)
+        x[7, 1] = np.inf
+        one = np.ones(3, np.float32)
+        y, _ = functional.batch_norm_forward(x, one, one)
+        np.testing.assert_array_equal(np.isnan(y), np.broadcast_to([False, True, False], y.shape))
+
+    @pytest.mark.parametrize("size", [1e-35, 1e20])
+    @pytest.mark.parametrize("before", [[], [Dense(3, 3, weight=np.eye(3, dtype=np.float32))]])
+    def test_in_a_network_with_a_relu_behind(self, size, before):
+        x = (size * np.random.default_rng(0).standard_normal((20, 3))).astype(np.float32)
+        norm = BatchNorm(3, epsilon=0)
+        expected = np.maximum(norm.forward(x, statistics="batch"), 0)
+        network = Sequential([*copy.deepcopy(before), norm, ReLU()])
+        y = network.forward(x, statistics="batch")
+        np.testing.assert_allclose(y, expected, rtol=1e-6)
+        assert (y > 1).any()
+
+    def test_in_training_statistics_that_the_type_cannot_hold_are_refused(self):
+        x = (1e20 * np.random.default_rng(0).standard_normal((20, 3))).astype(np.float32)
+        norm = BatchNorm(3)
+        with pytest.raises(ValueError, match="or its variance, is not finite"):
+            norm.forward(x, training=True)
+        assert np.isnan(Sequential([norm]).forward(x, training=True)).all()
+        np.testing.assert_array_equal(norm.population_variance, 1)
 
 
-def test_small_values_keep_their_digits_with_a_small_epsilon():
-    x = 1e-15 * np.random.default_rng(0).standard_normal((60, 5))
-    assert_within_bounds(x, epsilon=1e-30)
-
-
-def test_a_variance_that_is_too_large_makes_nan_not_beta():
-    x = np.linspace(-3e38, 3e38, 60, dtype=np.float32).reshape(20, 3)
-    y, _ = functional.batch_norm_forward(x, np.ones(3, np.float32), np.ones(3, np.float32))
-    assert np.isnan(y).all()
+def norm(x):
+    return np.sqrt((x**2).sum(0))
 
 
 @pytest.mark.parametrize("steps", [2_000, pytest.param(50_000, marks=pytest.mark.slow)])
@@ -199,16 +269,48 @@ def test_sigmoid_and_its_gradient_are_exact_and_0_below_the_smallest_normal_numb
         np.testing.assert_allclose(got, expected, rtol=3 * np.finfo(dtype).eps, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1e4, -1e4, 50.0, -50.0])
-def test_softmax_cross_entropy_of_large_logits(dtype, size):
-    logits = np.array([[size, 0, 0], [0, size, 1], [size, size, -size]], dtype)
-    labels = np.array([0, 0, 2])
-    loss, dlogits = functional.softmax_cross_entropy(logits, labels)
-    true_loss, true = reference.softmax_cross_entropy(logits.astype(np.longdouble), labels)
-    assert not abs(loss - true_loss) > 3 * np.finfo(dtype).eps * abs(true_loss)
-    true = np.where(abs(true) < np.finfo(dtype).tiny, 0, true).astype(np.float64)
-    np.testing.assert_allclose(dlogits, true, rtol=4 * np.finfo(dtype).eps, atol=0)
+def true_cross_entropy(logits, labels):
+    """In longdouble, from the others' sum: p - 1 and log(p) lose all digits where p is nearly 1."""
+    rows = np.arange(len(labels))
+    z = logits.astype(np.longdouble)
+    z -= z.max(1, keepdims=True)
+    e = np.exp(z)
+    likely = e[rows, labels].copy()
+    e[rows, labels] = 0
+    others = e.sum(1)
+    losses = np.where(likely == 1, np.log1p(others), np.log(others + likely) - z[rows, labels])
+    e[rows, labels] = -others
+    return losses, e / ((others + likely) * len(labels))[:, np.newaxis]
+
+
+class TestSoftmaxCrossEntropy:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("rows", [1, 60])
+    @pytest.mark.parametrize("size", [0.01, 1, 20, 40, 85, 90, 700, 1e4])
+    def test_exact_to_the_smallest_normal_number_and_0_below(self, size, rows, dtype):
+        limits, rng = np.finfo(dtype), np.random.default_rng(0)
+        # Half a digit of the difference of two logits is that share of the exponential.
+        tolerance = limits.eps * (4 + min(size, -np.log(limits.tiny) / 2))
+        for _ in range(50 if rows == 1 else 5):
+            logits = (size * rng.choice([-1, 1, rng.random()], (rows, 4))).astype(dtype)
+            labels = rng.integers(4, size=rows)
+            loss, dlogits = functional.softmax_cross_entropy(logits, labels)
+            losses, true = true_cross_entropy(logits, labels)
+            losses, true = (np.where(abs(a) < limits.tiny, 0, a) for a in (losses, true))
+            assert not abs(loss - losses.mean()) > tolerance * losses.mean()
+            np.testing.assert_allclose(dlogits, true.astype(np.float64), rtol=tolerance, atol=0)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("others", [1, 1e4, -1e4])
+    @pytest.mark.parametrize("sure", [5, 30, 80])
+    def test_sure_and_right_it_still_knows_how_sure(self, sure, others, dtype):
+        logits = np.array([[others + sure, others, others]], dtype)
+        loss, dlogits = functional.softmax_cross_entropy(logits, np.array([0]))
+        rest = 2 * np.exp(-np.float64(sure))
+        assert loss == pytest.approx(np.log1p(rest), rel=3 * float(np.finfo(dtype).eps))
+        np.testing.assert_allclose(
+            dlogits[0] * (1 + rest), [-rest, rest / 2, rest / 2], rtol=4 * np.finfo(dtype).eps
+        )
 
 
 @pytest.mark.slow
