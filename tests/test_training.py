@@ -1,6 +1,7 @@
 """training_steps and fit: batches, sampling, divergence, interruption, checkpoints."""
 
 import copy
+import errno
 import math
 import os
 import signal
@@ -148,19 +149,32 @@ class TestTrainingSteps:
                 build(), (images, np.zeros(10, int)), optimizer=SGD(0.1), steps=1, batch_size=5
             )
 
-    def test_labels_are_checked_where_a_readers_layer_decides_the_classes(self):
-        class Halved(Layer):
+    def test_labels_are_refused_at_once_where_a_readers_layer_decides_the_classes(self):
+        class Noisy(Layer):
+            def __init__(self):
+                super().__init__()
+                self.rng = np.random.default_rng(0)
+                self.calls = 0
+
             def forward(self, x):
-                return x / 2
+                self.calls += 1
+                return x + self.rng.standard_normal(x.shape).astype(x.dtype)
 
             def backward(self, dy):
-                return dy / 2
+                return dy
 
-        network = Sequential([Dense(6, 3, rng=0), Halved()])
         images, labels = digits()
-        list(training_steps(network, (images, labels), optimizer=SGD(0.1), steps=2, batch_size=5))
-        with pytest.raises(ValueError, match="classes 0 to 2"):
-            list(training_steps(network, (images, labels + 1), optimizer=SGD(0.1), steps=2))
+        noisy = Noisy()
+        network = Sequential([Dense(6, 3, rng=0), noisy])
+        start = {"data": (images, labels + 1), "optimizer": SGD(0.1), "steps": 2}
+        with pytest.raises(ValueError, match=r"^data labels: expected classes 0 to 2, got 3"):
+            training_steps(network, **start)
+        with pytest.raises(ValueError, match=r"^validation labels: expected classes 0 to 2, got 3"):
+            fit(network, (images, labels), start.pop("data"), **start)
+        assert noisy.calls == 0
+        assert noisy.rng.random() == np.random.default_rng(0).random()
+        list(training_steps(network, (images, labels), **start))
+        assert noisy.calls == 2
 
 
 @pytest.mark.parametrize(
@@ -538,6 +552,23 @@ class TestCheckpoints:
         assert np.array_equal(network.parameter_vector, whole.parameter_vector)
         for name, value in whole.state.items():
             assert np.array_equal(network.state[name], value)
+
+    @pytest.mark.parametrize("after", [3, 9])
+    def test_a_disk_that_is_full_costs_no_history(self, after, tmp_path, monkeypatch):
+        expected = fit(build(), digits(), digits(), optimizer=SGD(0.1), steps=after)
+        network = build()
+
+        def full(*args):
+            raise OSError(errno.ENOSPC, "No space left on device", "run")
+
+        monkeypatch.setattr("npbn.checkpoint.save", full)
+        kept = {"checkpoint": tmp_path / "run", "checkpoint_every": 3 if after == 3 else 100}
+        with pytest.raises(OSError, match="No space") as caught:
+            fit(network, digits(), digits(), optimizer=SGD(0.1), steps=9, **kept)
+        assert caught.value.history.losses == expected.losses
+        assert caught.value.history.sample_steps == expected.sample_steps
+        assert "history" in caught.value.__notes__[0]
+        assert network.accuracy(*digits()) == expected.final_validation_accuracy
 
     def test_an_interrupted_run_goes_on(self, tmp_path):
         path = tmp_path / "run"

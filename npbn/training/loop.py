@@ -71,7 +71,8 @@ def fit(
     checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
     optimizer, generators, place in the data, history. With resume=True a run goes on from that
     file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start.
+    start. OSError where the file cannot be written, on a full disk say: the file is the old one,
+    the network keeps what it learnt, and the error's `history` is the History so far.
 
     BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.
     TypeError or ValueError for arguments that do not go together, or data that are not finite.
@@ -87,7 +88,7 @@ def fit(
     run = Run(network, train, optimizer, steps, batch_size, seed, sample_every)
     check_finite("train", train[0])
     if validation is not None:
-        check_data("validation", validation, network)
+        check_data("validation", validation, network, run.classes)
         check_finite("validation", validation[0])
     if resume and checkpoint is not None and Path(checkpoint).exists():
         run.load(checkpoint, on_divergence)

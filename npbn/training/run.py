@@ -40,9 +40,10 @@ class Run:
             hint = f": write {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
-        images, labels = self.data = check_data("data", data, network)
-        optimizer.check(network)
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
+        self.classes = _classes("data", data, network, batch_size)
+        images, labels = self.data = check_data("data", data, network, self.classes)
+        optimizer.check(network)
         rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
         known_seed = int(seed) if isinstance(seed, SupportsIndex) else None
@@ -56,7 +57,7 @@ class Run:
         self.batches = Minibatches(images, labels, batch_size, rng)
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
-        # Where the number of classes is known, the labels were checked once; else at each step.
+        # What a reader's layer puts out may change: then labels are checked at each step as well.
         known = network._chain.output_shape is not None
         self._loss = _softmax_cross_entropy if known else softmax_cross_entropy
         self.step = 0
@@ -94,8 +95,18 @@ class Run:
         return arrays
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything that the rest of the run depends on."""
-        checkpoints.save(path, *self._contents())
+        """Write everything that the rest of the run depends on.
+
+        An OSError has the History with it: with the network, which is there still, nothing is lost.
+        """
+        try:
+            checkpoints.save(path, *self._contents())
+        except OSError as error:
+            error.history = self.history  # type: ignore[attr-defined]
+            error.add_note(
+                "The network keeps what it learnt; this error's .history is the History."
+            )
+            raise
 
     def check_save(self, path: str | PathLike[str]) -> None:
         """Tell now, not after hours, that it could not be written."""
@@ -167,18 +178,33 @@ class Run:
         }
 
 
-def check_data(name: str, data: Data, network: Sequential) -> Data:
-    """data, if they are images that the network takes, and a label for each."""
+def check_data(name: str, data: Data, network: Sequential, classes: int) -> Data:
+    """data, if they are images that the network takes, and a label for each, of so many classes."""
+    images, labels = _pair(name, data)
+    network._chain.check(images[:1], False, "population")
+    return images, checks.labels(labels, len(images), classes, f"{name} labels")
+
+
+def _pair(name: str, data: Data) -> Data:
     if not isinstance(data, tuple) or len(data) != 2:
         raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
-    images, labels = data
-    images = checks.batch(f"{name} images", images)
+    return checks.batch(f"{name} images", data[0]), data[1]
+
+
+def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
+    """How many classes the network tells apart."""
+    images, _ = _pair(name, data)
     network._chain.check(images[:1], False, "population")
     shape = network._chain.output_shape
-    if shape is not None and len(shape) != 2:
+    if shape is None:
+        # A reader's layer decides: see what it makes of a batch. It may draw, too.
+        drawn = [(rng, rng.bit_generator.state) for rng in network.generators.values()]
+        shape = next(network._inferred(images[:batch_size], "population")).shape
+        for rng, state in drawn:
+            rng.bit_generator.state = state
+    if len(shape) != 2:
         raise ValueError(f"network: expected an output (N, classes), got {shape} for {name}")
-    classes = None if shape is None else shape[-1]
-    return images, checks.labels(labels, len(images), classes, f"{name} labels")
+    return shape[-1]
 
 
 def check_finite(name: str, images: Array) -> None:
