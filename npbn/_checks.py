@@ -151,6 +151,14 @@ def number(
     return result
 
 
+def epsilon(value: Any, dtype: np.dtype[Any]) -> float:
+    """value as a Python float that dtype does not round to 0, or 0."""
+    result = number("epsilon", value, minimum=0.0)
+    if 0 < result < (smallest := float(np.finfo(dtype).tiny)):
+        raise ValueError(f"epsilon: expected 0, or at least {smallest:g} in {dtype}, got {value}")
+    return result
+
+
 def integer(name: str, value: Any, *, minimum: int) -> int:
     """value as a Python int of at least minimum."""
     if isinstance(value, (bool, np.bool_)):

@@ -131,7 +131,7 @@ class Sequential(Layer):
     def _digits(self) -> Mapping[str, Array]:
         return self._gathered("_digits")
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @np.errstate(all="ignore")
     def forward(
         self,
         x: Array,
@@ -153,7 +153,7 @@ class Sequential(Layer):
         self._pending = y = self._chain.forward(x, training, statistics, out)
         return y
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @np.errstate(all="ignore")
     def backward(
         self, dy: Array, *, input_gradient: bool = False, out: Array | None = None
     ) -> Array | None:
@@ -174,7 +174,7 @@ class Sequential(Layer):
         self._pending = None
         return self._chain.backward(dy, input_gradient, out)
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @np.errstate(all="ignore")
     def predict_probabilities(self, x: Array, *, statistics: Statistics = "population") -> Array:
         """softmax of the network's output, (N, classes), in inference.
 
@@ -215,7 +215,7 @@ class Sequential(Layer):
             block = x[start : start + rows]
             if memory.kind != (block.shape, block.dtype):
                 memory = Memory(len(self._chain.layers), block)
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with np.errstate(all="ignore"):
                 if type(self).forward is Sequential.forward:
                     y = self._chain.infer(block, statistics, memory)
                 else:

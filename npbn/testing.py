@@ -73,7 +73,7 @@ class GradientReport:
         return "\n".join(lines)
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+@np.errstate(all="ignore")
 def gradient_check(
     layer_or_network: Layer,
     x: Array,

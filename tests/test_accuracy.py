@@ -78,8 +78,11 @@ def test_blocks_keep_their_digits(shape, ratio):
     assert_within_bounds(far_from_zero(shape, ratio))
 
 
-@pytest.mark.parametrize("value", [0, 1, 0.1, 1e4 / 3, 1e9, -1e9, 3e38, 1e-38])
-@pytest.mark.parametrize("rows", [2, 60, 65, 1000, 20000])
+MOST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.1, 1e4 / 3, 1e9, -1e9, 3e38, MOST, -MOST, 1e-38])
+@pytest.mark.parametrize("rows", [2, 10, 18, 60, 65, 1000, 20000])
 def test_of_a_constant_column_y_is_beta(rows, value):
     y, beta = assert_within_bounds(np.full((rows, 5), value))
     np.testing.assert_array_equal(y, np.broadcast_to(beta, y.shape))
@@ -105,11 +108,28 @@ def test_unusual_columns_keep_their_digits(name, rows):
     assert_within_bounds(UNUSUAL[name](np.random.default_rng(0).standard_normal((rows, 5))))
 
 
-@pytest.mark.parametrize("mean", [5, 100])
+@pytest.mark.parametrize("mean", [1, 5, 100])
 @pytest.mark.parametrize("shape", [(60, 100), (1000, 33), (65536, 4)], ids=str)
-@pytest.mark.parametrize("ratio", [0, 100])
-def test_an_upstream_gradient_far_from_0_costs_no_digits(shape, ratio, mean):
-    assert_within_bounds(far_from_zero(shape, ratio), dy_mean=mean)
+@pytest.mark.parametrize("ratio", [0, 100, 1e6])
+@pytest.mark.parametrize("values", ["normal", "two"])
+def test_an_upstream_gradient_far_from_0_costs_no_digits(shape, ratio, mean, values):
+    x = far_from_zero(shape, ratio)
+    if values == "two":
+        # All roundings go one way.
+        x = (np.random.default_rng(0).random(shape) < 0.1) + (x - x % 1)[:1]
+    assert_within_bounds(x, dy_mean=mean)
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (64, 33), (48, 17), (200, 100), (1000, 33)], ids=str)
+def test_columns_of_which_all_roundings_go_one_way_keep_their_digits(shape):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        one_value = np.full(shape, 0.7) * 10 ** rng.uniform(-2, 2, shape[1])
+        one_value[rng.integers(shape[0])] *= 10 ** rng.uniform(0, 3, shape[1])
+        for x in (one_value, (rng.random(shape) < 0.05) * 3.0 + 0.7, rng.random(shape) < 0.05):
+            for column in np.split(x.astype(np.float32), shape[1], axis=1)[-5:]:
+                assert_within_bounds(column)
+            assert_within_bounds(x)
 
 
 BIASES = {
@@ -207,6 +227,27 @@ class TestNearTheEndsOfTheRange:
     def test_from_end_to_end_of_the_range(self, rows):
         x = np.linspace(-1, 1, 3 * rows).reshape(rows, 3) * float(np.finfo(np.float32).max)
         self.assert_each_column_exact(x, 1e-3)
+
+    @pytest.mark.parametrize("size", [1e-24, -1e-24, 1e-30, -1e-30, 1e-36, -1e-44])
+    def test_two_neighbouring_numbers(self, size):
+        # Their mean is rounded to one of them.
+        x = np.array([[size], [np.nextafter(np.float32(size), np.float32(0))]], np.float32)
+        one = np.ones(1, np.float32)
+        y, _ = functional.batch_norm_forward(x, one, 0 * one, epsilon=0)
+        np.testing.assert_array_equal(y, np.sign(size) * np.array([[1], [-1]]))
+
+    def test_a_variance_that_is_too_large_when_unbiased_is_refused(self):
+        norm = BatchNorm(1, momentum=0.4, unbiased_population=True)
+        x = np.array([[1.8e19], [-1.8e19]], np.float32)
+        with pytest.raises(ValueError, match="or its variance, is not finite"):
+            norm.forward(x, training=True)
+        assert np.isnan(Sequential([norm]).forward(x, training=True)).all()
+        assert norm.population_variance == 1
+
+    def test_a_layer_of_its_own_gives_no_warning(self):
+        norm = BatchNorm(1)
+        norm.forward(np.array([[6e9], [-6e9]], np.float32), training=True)
+        assert norm.population_variance == pytest.approx(0.01 * 3.6e19)
 
     def test_one_infinity_spoils_its_column_alone(self):
         x = np.random.default_rng(0).standard_normal((60, 3)).astype(np.float32)

@@ -165,3 +165,30 @@ def test_operations_in_threads_give_the_same_bits_as_alone(one_blas_thread):
 
     runs = [computing(name, seed) for seed, name in enumerate(list(CASES) * 2)]
     assert in_threads(runs) == [run() for run in runs]
+
+
+# Whatever NumPy is told to do about overflow, underflow and the like
+
+
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
+@pytest.mark.parametrize("name", CASES)
+def test_a_caller_to_whom_numpy_raises_gets_the_same_results(name, scale):
+    inputs = make(name, dtype=np.float32)
+    first = next(iter(inputs))
+    inputs[first] = inputs[first] * np.float32(scale)
+    expected = [repr(each) for each in results(functional, name, inputs)]
+    with np.errstate(all="raise"):
+        got = results(functional, name, inputs)
+    assert [repr(each) for each in got] == expected
+
+
+def test_a_network_trains_on_tiny_and_large_numbers_where_numpy_raises():
+    images, labels = data()
+    for scale in (1e-30, 1, 1e12):
+        with np.errstate(all="raise"):
+            each = network(activation=Sigmoid)
+            run = training_steps(
+                each, (images * np.float32(scale), labels), optimizer=Adam(0.01), steps=3
+            )
+            assert np.isfinite([loss for _, loss in run]).all()
+            each.accuracy(images * np.float32(scale), labels)

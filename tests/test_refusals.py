@@ -627,3 +627,15 @@ def test_the_message_says_what_to_type(call, advice):
     with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
         call(network(), x)
     assert advice in str(caught.value)
+
+
+def test_an_epsilon_that_the_type_would_make_0_is_refused():
+    x, one = np.ones((4, 2), np.float32), np.ones(2, np.float32)
+    message = r"^epsilon: expected 0, or at least 1.17549e-38 in float32, got 1e-50"
+    with pytest.raises(ValueError, match=message):
+        functional.batch_norm_forward(x, one, one, epsilon=1e-50)
+    with pytest.raises(ValueError, match=message):
+        BatchNorm(2, epsilon=1e-50)
+    assert BatchNorm(2, epsilon=1e-50, dtype=np.float64).epsilon == 1e-50
+    with pytest.raises(ValueError, match=message):
+        BatchNorm(2, epsilon=1e-50, dtype=np.float64).astype(np.float32)

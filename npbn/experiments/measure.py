@@ -114,7 +114,7 @@ def load(name: str) -> Dataset:
     return loaders[name]()
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+@np.errstate(all="ignore")
 def _constant_units(network: Sequential, images: Array, hidden: int) -> tuple[float, ...]:
     layers = network.layers
     size = (len(layers) - 1) // hidden if hidden else 0

@@ -11,15 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from npbn._checks import Array
-from npbn.functional._blocks import as_rows, constant, pieces, put_back
+from npbn.functional._blocks import FEW_ROWS, as_rows, constant, pieces, put_back
+from npbn.functional._moments import LEAST, digits, moments, varies
 from npbn.functional._sums import all_finite, block_sums, merged
 from npbn.functional.activations import _relu_backward, _relu_forward
-
-SOME_ROWS = 4096
-# The share of the variance that the square of what is left of the mean may have.
-COARSE = 1 / 16
-# Of a smaller variance squares, or their shares of a mean, may have been denormal.
-_LEAST = {np.dtype(kind).char: np.finfo(kind).tiny / np.finfo(kind).eps for kind in "fd"}
 
 
 class BatchNormCache(NamedTuple):
@@ -27,9 +22,10 @@ class BatchNormCache(NamedTuple):
 
     values (..., D) is x less its mean, and what rounding left of the mean is `remainder` (D,):
     x_hat = (values - remainder) / std, also where the mean is far larger than the standard
-    deviation. std is sqrt(variance + epsilon), scale is gamma / sqrt(variance + epsilon). mean and
-    variance (D,) are the batch's, the variance the biased one. Where squares would leave the range
-    of the type, a feature's values, remainder and std are all divided by one power of two.
+    deviation; of many rows it is float64, or in dgamma sum(dy) * remainder would lose digits. std
+    is sqrt(variance + epsilon), scale is gamma / sqrt(variance + epsilon). mean and variance (D,)
+    are the batch's, the variance the biased one. Where squares would leave the range of the type, a
+    feature's values, remainder and std are all divided by one power of two.
     """
 
     values: Array
@@ -42,7 +38,7 @@ class BatchNormCache(NamedTuple):
     @property
     def x_hat(self) -> Array:
         """The normalized x, (..., D), a new array."""
-        return (self.values - self.remainder) / self.std
+        return (self.values - self.remainder.astype(self.std.dtype)) / self.std
 
 
 def forward(
@@ -60,29 +56,23 @@ def forward(
     """
     rows, out = as_rows(x), as_rows(y)
     values = as_rows(np.empty(x.shape, x.dtype) if centred is None else centred)
-    mean, remainder, variance, usual = _moments(rows, values, out)
+    mean, remainder, variance, usual = moments(rows, values, out)
     std = np.sqrt(variance + constant(epsilon, x.dtype.char))
     scale = gamma / std
     # What rounding left of the mean rides in the shift, and costs no pass.
-    shift = beta - scale * remainder
+    shift = (beta - scale * remainder).astype(x.dtype, copy=False)
     _normalize(values, None, scale, shift, out, rectify)
-    cache = BatchNormCache(values, mean + remainder, variance, remainder, std, scale)
+    whole = (mean + remainder).astype(x.dtype, copy=False)
+    cache = BatchNormCache(values, whole, variance, remainder, std, scale)
     if not (usual and all_finite(variance)):
         # Of an x that was centred in place only that is left.
         source, taken = (values, mean) if centred is x else (rows, np.zeros_like(mean))
-        small = (variance < _LEAST[x.dtype.char]) & _varies(values)
+        small = (variance < LEAST[x.dtype.char]) & varies(values)
         for odd, given, gone in ((small, values, mean), (~np.isfinite(variance), source, taken)):
             if odd.any():
                 _rescale(odd.nonzero()[0], given, gone, cache, gamma, beta, epsilon, out, rectify)
     put_back(out, y)
     return cache if x.ndim == 2 else cache._replace(values=values.reshape(x.shape))
-
-
-def _varies(values: Array) -> Array:
-    """Whether anything is left of a column once its mean is taken away, (D,)."""
-    features = values.shape[1]
-    tops = [np.maximum.reduce(part).reshape(-1, features) for (part,) in pieces((), values)]
-    return np.concatenate(tops).max(0) > 0
 
 
 def _rescale(
@@ -106,11 +96,15 @@ def _rescale(
     # Not so small that the root of epsilon, divided likewise, overflows.
     power = np.maximum(power, np.finfo(x.dtype).minexp * 3 // 4)
     part, out = np.ldexp(part, -power), np.empty(part.shape, x.dtype)
-    mean, remainder, variance, _ = _moments(part, part, out)
+    mean, remainder, variance, _ = moments(part, part, out)
     root = x.dtype.type(math.sqrt(epsilon))
-    std = np.hypot(np.sqrt(variance), np.ldexp(root, -power))
+    # Of a constant column, where any will do, not one by which gamma cannot be divided.
+    std = np.where(
+        variance == 0, x.dtype.type(1), np.hypot(np.sqrt(variance), np.ldexp(root, -power))
+    )
     scale = gamma / std
-    _normalize(part, None, scale, beta - scale * remainder, out, rectify)
+    shift = (beta - scale * remainder).astype(x.dtype, copy=False)
+    _normalize(part, None, scale, shift, out, rectify)
     y[:, columns] = out
     cache.values[:, columns] = part
     cache.mean[columns] = taken[columns] + np.ldexp(mean + remainder, power)
@@ -118,53 +112,6 @@ def _rescale(
     cache.remainder[columns] = remainder
     cache.std[columns] = std
     cache.scale[columns] = gamma / np.hypot(np.ldexp(np.sqrt(variance), power), root)
-
-
-def _moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Array, bool]:
-    """A mean, rounded, what is left of it, the variance, and whether no variance is small.
-
-    centred: where to leave x - mean, may be x itself. scratch, C-contiguous and shaped like x, is
-    written over.
-    """
-    kind = x.dtype.char
-    least = constant(_LEAST[kind], kind)
-    # Of many rows, those here and there are enough to centre by.
-    some = x if len(x) <= SOME_ROWS else x[:: -(-len(x) // SOME_ROWS)]
-    mean = constant(1 / len(some), kind, len(some)).dot(some)
-    center = mean
-    for again in (True, False):
-        remainder, variance = _spread(x, center, centred, scratch)
-        square = remainder * remainder
-        variance -= square
-        # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
-        np.maximum(variance, constant(0.0, kind), out=variance)
-        limit = variance * constant(COARSE, kind)
-        # A zero among the bytes: 0.3 us, where .all() takes 1.4.
-        usual = 0 not in (square + least <= limit).tobytes()
-        if usual or not again:
-            break
-        coarse = ~(square <= limit) & np.isfinite(remainder)
-        if not coarse.any():
-            break
-        # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
-        # the mean was too coarse: centre again.
-        moved = np.where(coarse, mean + remainder, mean)
-        # x may be gone: go on from what is centred already. moved - mean is exact.
-        x, center, mean = centred, moved - mean, moved
-    return mean, remainder, variance, usual
-
-
-def _spread(x: Array, center: Array, centred: Array, scratch: Array) -> tuple[Array, Array]:
-    """Writes x - center; the means of it and of its square."""
-    features, weight, sums = x.shape[1], 1 / len(x), []
-    for part, out, centers in pieces((center,), x, centred):
-        # All blocks are squared in one place, which stays in cache.
-        room = scratch.reshape(-1)[: part.size].reshape(part.shape)
-        np.subtract(part, centers, out=out)
-        first = block_sums(out, features, weight)
-        np.multiply(out, out, out=room)
-        sums.append((first, block_sums(room, features, weight)))
-    return merged(sums, x.dtype)
 
 
 def inference(
@@ -217,8 +164,12 @@ def backward(
     """
     values, _, _, remainder, std, scale = cache
     values, rows, out = as_rows(values), as_rows(dy), as_rows(dx)
-    total, products = _sums(rows, values, None, out, None if y is None else as_rows(y))
+    outputs = None if y is None else as_rows(y)
+    offset = _offset(rows, outputs)
+    total, products = _sums(rows, values, None, out, outputs, offset)
     products = products - total * remainder
+    if offset is not None:
+        total = total + len(rows) * offset.astype(np.float64)
     np.divide(products, std, out=dgamma)
     np.copyto(dbeta, total)
     # dx = scale * (dy - (slope * values + shift)): no array beside dx.
@@ -237,25 +188,49 @@ def backward(
     put_back(out, dx)
 
 
+def _offset(dy: Array, y: Array | None) -> Array | None:
+    """About the mean of dy, of many rows, in columns where it is no accident; None if in none.
+
+    dgamma does not change when dy is shifted, as the x_hat sum to 0. But their sum in float32 is
+    off by 1e-8 a row, where they take few values, and times the mean of dy that is no longer small.
+    """
+    if len(dy) <= FEW_ROWS:
+        return None
+    step = max(1, min(32, len(dy) // 64))
+    some = dy[::step]
+    if y is not None:
+        some = some * (y[::step] > 0)
+    weights = constant(1 / len(some), dy.dtype.char, len(some))
+    mean = weights.dot(some)
+    clear = mean * mean > weights.dot(some * some) * constant(16 / len(some), dy.dtype.char)
+    return np.where(clear, mean, constant(0.0, dy.dtype.char)) if clear.any() else None
+
+
 def _sums(
     dy: Array,
     values: Array,
     center: Array | None,
     scratch: Array,
     y: Array | None = None,
+    offset: Array | None = None,
 ) -> tuple[Array, Array]:
-    """The sums of dy and of dy * (values - center) over all rows; writes scratch."""
+    """The sums of dy - offset and of (dy - offset) * (values - center); writes scratch."""
     features, sums = dy.shape[1], []
-    vectors = () if center is None else (center,)
+    # One of them at most is there.
+    vectors = tuple(each for each in (center, offset) if each is not None)
     outputs = () if y is None else (y,)
     for given, part, out, *rest in pieces(vectors, dy, values, scratch, *outputs):
         if outputs:
             _relu_backward(given, rest.pop(0), given)
-        total = block_sums(given, features)
-        np.multiply(given, _centred(part, rest, out), out=out)
+        if offset is None:
+            total = block_sums(given, features)
+            np.multiply(given, _centred(part, rest, out), out=out)
+        else:
+            total = block_sums(np.subtract(given, rest[0], out=out), features)
+            np.multiply(out, part, out=out)
         sums.append((total, block_sums(out, features)))
-    # Not rounded yet: where dy has a mean, total * remainder takes digits from products.
-    return merged(sums, np.dtype(np.float64))
+    # Where dy has a mean, total * remainder takes digits from products.
+    return merged(sums, digits(dy))
 
 
 def inference_backward(

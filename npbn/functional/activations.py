@@ -27,6 +27,7 @@ class SigmoidCache(NamedTuple):
     exponential: Array
 
 
+@np.errstate(all="ignore")
 def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
     """y = max(x, 0). Returns y and the cache, which is y. NaN stays NaN.
 
@@ -36,6 +37,7 @@ def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
     return y, _relu_forward(x, y)
 
 
+@np.errstate(all="ignore")
 def relu_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else 0 (of an infinite dy, NaN). At x = 0, which has no derivative, 0.
 
@@ -44,6 +46,7 @@ def relu_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array
     return _relu_backward(dy, cache, _input_gradient(dy, cache, out))
 
 
+@np.errstate(all="ignore")
 def leaky_relu_forward(
     x: Array, *, slope: float = 0.2, out: Array | None = None
 ) -> tuple[Array, LeakyReLUCache]:
@@ -56,6 +59,7 @@ def leaky_relu_forward(
     return y, _leaky_relu_forward(x, slope, y)
 
 
+@np.errstate(all="ignore")
 def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else slope * dy (also at x = 0).
 
@@ -68,7 +72,7 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None =
     return _leaky_relu_backward(dy, cache, _input_gradient(dy, cache.y, out))
 
 
-@np.errstate(over="ignore")
+@np.errstate(all="ignore")
 def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidCache]:
     """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
@@ -79,8 +83,9 @@ def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Sigmo
     return y, _sigmoid_forward(x, y, np.empty(x.shape, x.dtype))
 
 
+@np.errstate(all="ignore")
 def sigmoid_backward(dy: Array, cache: SigmoidCache, *, out: Array | None = None) -> Array:
-    """dx = dy * y * (1 - y), or 0 where that is below the smallest normal number.
+    """dx = dy * y * (1 - y), or 0 where that, or y * (1 - y), is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
@@ -91,6 +96,7 @@ def sigmoid_backward(dy: Array, cache: SigmoidCache, *, out: Array | None = None
     return _sigmoid_backward(dy, cache, _input_gradient(dy, cache.y, out, cache.exponential))
 
 
+@np.errstate(all="ignore")
 def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
     """y = tanh(x). Returns y and the cache, which is y.
 
@@ -100,6 +106,7 @@ def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
     return y, _tanh_forward(x, y)
 
 
+@np.errstate(all="ignore")
 def tanh_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
     """dx = dy * (1 - y^2), or 0 where that is below the smallest normal number.
 

@@ -8,7 +8,7 @@ from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
 
 # What is not finite is in the results to be seen; a warning would come again with each batch.
-_quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+_quiet = np.errstate(all="ignore")
 
 
 @_quiet
@@ -127,7 +127,7 @@ def _checked(
     x = checks.batch("x", x)
     gamma = checks.vector("gamma", gamma, x.shape[-1], x)
     beta = checks.vector("beta", beta, x.shape[-1], x)
-    return x, gamma, beta, checks.number("epsilon", epsilon, minimum=0.0)
+    return x, gamma, beta, checks.epsilon(epsilon, x.dtype)
 
 
 def _checked_statistics(x: Array, mean: Array, variance: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ class DenseCache(NamedTuple):
     has_bias: bool
 
 
+@np.errstate(all="ignore")
 def dense_forward(
     x: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None
 ) -> tuple[Array, DenseCache]:
@@ -37,6 +38,7 @@ def dense_forward(
     return _dense_forward(x, weight, bias, y)
 
 
+@np.errstate(all="ignore")
 def dense_backward(
     dy: Array, cache: DenseCache, *, out: Array | None = None
 ) -> tuple[Array, Array, Array | None]:

@@ -6,6 +6,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 
 
+@np.errstate(all="ignore")
 def dropout_forward(
     x: Array,
     *,
@@ -27,6 +28,7 @@ def dropout_forward(
     return _dropout_forward(x, rate, rng, y)
 
 
+@np.errstate(all="ignore")
 def dropout_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
     """dx = dy times the factor of each value.
 

@@ -10,6 +10,7 @@ from npbn.functional._blocks import constant
 from npbn.functional._denormals import flush
 
 
+@np.errstate(all="ignore")
 def softmax(logits: Array) -> Array:
     """probabilities = exp(logits) / sum(exp(logits)), over the last axis.
 
@@ -24,6 +25,7 @@ def softmax(logits: Array) -> Array:
     return flush(exponentials)
 
 
+@np.errstate(all="ignore")
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
     """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
 
@@ -42,6 +44,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
     return _softmax_cross_entropy(logits, labels)
 
 
+@np.errstate(all="ignore")
 def squared_error(y: Array, target: Array) -> tuple[float, Array]:
     """Half the sum of squares, as a mean over the batch, and its gradient.
 

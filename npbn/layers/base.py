@@ -162,7 +162,7 @@ class BuiltInLayer(Layer):
 
     _output: Array | None = None
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @np.errstate(all="ignore")
     def forward(
         self,
         x: Array,
@@ -187,7 +187,7 @@ class BuiltInLayer(Layer):
         self._remember(y, cache)
         return y
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @np.errstate(all="ignore")
     def backward(
         self, dy: Array, *, input_gradient: bool = True, out: Array | None = None
     ) -> Array | None:

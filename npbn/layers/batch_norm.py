@@ -77,11 +77,11 @@ class BatchNorm(BuiltInLayer):
         self.momentum = checks.number("momentum", momentum, minimum=0.0)
         if self.momentum > 1:
             raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum}")
-        self.epsilon = checks.number("epsilon", epsilon, minimum=0.0)
+        kind = checks.float_dtype("dtype", dtype)
+        self.epsilon = checks.epsilon(epsilon, kind)
         self.center = checks.flag("center", center)
         self.scale = checks.flag("scale", scale)
         self.unbiased_population = checks.flag("unbiased_population", unbiased_population)
-        kind = checks.float_dtype("dtype", dtype)
         ones, zeros = np.ones(self.features, kind), np.zeros(self.features, kind)
         parameters = {}
         if self.scale:
@@ -106,6 +106,7 @@ class BatchNorm(BuiltInLayer):
         self._carried_rows = tuple(self._carried)
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
+        checks.epsilon(self.epsilon, dtype)
         super()._convert(dtype)
         self._tie()
         if self.batch_mean is not None and self.batch_variance is not None:
@@ -122,6 +123,7 @@ class BatchNorm(BuiltInLayer):
         """The type of the parameters and of the population statistics."""
         return self._state["population_mean"].dtype
 
+    @np.errstate(all="ignore")
     def forward(
         self,
         x: Array,
@@ -141,9 +143,7 @@ class BatchNorm(BuiltInLayer):
         before = vars(self).copy()
         y = super().forward(x, training, statistics, out=out)
         if training and checks.mode(training, statistics) == "batch":
-            # Where the mean is not finite, the variance is not either.
-            assert self.batch_variance is not None
-            if all_finite(self.batch_variance):
+            if self._can_hold(self._cache, y):
                 self._move_population()
             elif self._network is None or self._network() is None:
                 vars(self).clear()
@@ -204,6 +204,17 @@ class BatchNorm(BuiltInLayer):
         if isinstance(cache, BatchNormCache):
             self.batch_mean, self.batch_variance = cache.mean, cache.variance
             self._values = y.size // self.features
+
+    def _can_hold(self, cache: BatchNormCache, y: Array) -> bool:
+        """Whether the batch's statistics may go into the population's: the layer's type has them.
+
+        Where the mean is not finite, the variance is not either.
+        """
+        variance = cache.variance
+        if self.unbiased_population:
+            values = y.size // self.features
+            variance = variance * (values / (values - 1))
+        return all_finite(variance)
 
     def _move_population(self) -> None:
         """population = momentum * population + (1 - momentum) * batch, carried in float64.

@@ -146,7 +146,11 @@ class Chain:
 
     def _is_finite(self, x: Array, memory: Memory) -> bool:
         """Whether all batch variances are; a ValueError if x itself is not."""
-        finite = all(all_finite(memory.caches[place].variance) for place in self._norms)
+        layers: Any = self.layers
+        finite = all(
+            layers[place]._can_hold(memory.caches[place], memory.outputs[place])
+            for place in self._norms
+        )
         if not finite and not np.isfinite(x).all():
             raise ValueError(_NOT_FINITE)
         return finite

@@ -13,7 +13,7 @@ from npbn.layers.dense import Dense
 from npbn.layers.foreign import Memory, has_unreachable_norm
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+@np.errstate(all="ignore")
 def recompute_population(chain: Chain, images: Array, batch_size: int) -> None:
     """Set each BatchNorm's population statistics to those of images; all of them, or none."""
     for place, layer in enumerate(chain.layers):
@@ -79,7 +79,7 @@ def folded_layers(layers: Sequence[Layer]) -> list[Layer]:
     return result
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+@np.errstate(all="ignore")
 def folded(dense: Dense, norm: BatchNorm) -> Dense:
     """One Dense that does what dense and then norm do in inference.
 

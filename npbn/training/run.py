@@ -1,5 +1,6 @@
 """A training run: its steps, and what of it is kept in a file."""
 
+import copy
 import math
 from collections.abc import Iterator
 from functools import cached_property
@@ -70,7 +71,7 @@ class Run:
             self.step += 1
             yield self.step - 1, loss
 
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @np.errstate(all="ignore")
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
         self.optimizer.next_rate()  # what a schedule says wrong is told before anything moves
@@ -197,11 +198,8 @@ def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int
     network._chain.check(images[:1], False, "population")
     shape = network._chain.output_shape
     if shape is None:
-        # A reader's layer decides: see what it makes of a batch. It may draw, too.
-        drawn = [(rng, rng.bit_generator.state) for rng in network.generators.values()]
-        shape = next(network._inferred(images[:batch_size], "population")).shape
-        for rng, state in drawn:
-            rng.bit_generator.state = state
+        # A reader's layer decides: see what a copy of it makes of a batch.
+        shape = next(copy.deepcopy(network)._inferred(images[:batch_size], "population")).shape
     if len(shape) != 2:
         raise ValueError(f"network: expected an output (N, classes), got {shape} for {name}")
     return shape[-1]
