@@ -249,6 +249,17 @@ def test_functional_writes_over_x_where_it_may(name):
     np.testing.assert_array_equal(getattr(functional, f"{name}_backward")(dy, cache), expected[1])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_and_its_gradient_are_exact_and_0_below_the_smallest_normal_number(dtype):
+    x = np.array([[-np.inf, -800, -710, -100, -88, -87, -17, 0, 17, 87, 88, 100, 700, 800, np.inf]])
+    y, cache = functional.sigmoid_forward(x.astype(dtype))
+    dx = functional.sigmoid_backward(np.ones_like(y), cache)
+    e = np.exp(-abs(x.astype(np.longdouble)))
+    for got, true in ((y, np.where(x >= 0, 1, e) / (1 + e)), (dx, e / (1 + e) ** 2)):
+        expected = np.where(true < np.finfo(dtype).tiny, 0, true).astype(np.float64)
+        np.testing.assert_allclose(got, expected, rtol=3 * np.finfo(dtype).eps, atol=0)
+
+
 # The layers
 
 

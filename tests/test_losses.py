@@ -186,6 +186,50 @@ def test_probabilities_have_no_denormal_numbers(dtype):
         assert 0 < np.count_nonzero(each) < each.size
 
 
+def true_cross_entropy(logits, labels):
+    """In longdouble, from the others' sum: p - 1 and log(p) lose all digits where p is nearly 1."""
+    rows = np.arange(len(labels))
+    z = logits.astype(np.longdouble)
+    z -= z.max(1, keepdims=True)
+    e = np.exp(z)
+    likely = e[rows, labels].copy()
+    e[rows, labels] = 0
+    others = e.sum(1)
+    losses = np.where(likely == 1, np.log1p(others), np.log(others + likely) - z[rows, labels])
+    e[rows, labels] = -others
+    return losses, e / ((others + likely) * len(labels))[:, np.newaxis]
+
+
+class TestSoftmaxCrossEntropy:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("rows", [1, 60])
+    @pytest.mark.parametrize("size", [0.01, 1, 20, 40, 85, 90, 700, 1e4])
+    def test_exact_to_the_smallest_normal_number_and_0_below(self, size, rows, dtype):
+        limits, rng = np.finfo(dtype), np.random.default_rng(0)
+        # Half a digit of the difference of two logits is that share of the exponential.
+        tolerance = limits.eps * (4 + min(size, -np.log(limits.tiny) / 2))
+        for _ in range(50 if rows == 1 else 5):
+            logits = (size * rng.choice([-1, 1, rng.random()], (rows, 4))).astype(dtype)
+            labels = rng.integers(4, size=rows)
+            loss, dlogits = functional.softmax_cross_entropy(logits, labels)
+            losses, true = true_cross_entropy(logits, labels)
+            losses, true = (np.where(abs(a) < limits.tiny, 0, a) for a in (losses, true))
+            assert not abs(loss - losses.mean()) > tolerance * losses.mean()
+            np.testing.assert_allclose(dlogits, true.astype(np.float64), rtol=tolerance, atol=0)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("others", [1, 1e4, -1e4])
+    @pytest.mark.parametrize("sure", [5, 30, 80])
+    def test_sure_and_right_it_still_knows_how_sure(self, sure, others, dtype):
+        logits = np.array([[others + sure, others, others]], dtype)
+        loss, dlogits = functional.softmax_cross_entropy(logits, np.array([0]))
+        rest = 2 * np.exp(-np.float64(sure))
+        assert loss == pytest.approx(np.log1p(rest), rel=3 * float(np.finfo(dtype).eps))
+        np.testing.assert_allclose(
+            dlogits[0] * (1 + rest), [-rest, rest / 2, rest / 2], rtol=4 * np.finfo(dtype).eps
+        )
+
+
 @pytest.mark.parametrize("integer", INTEGERS)
 def test_labels_of_any_integer_type(integer):
     inputs = make("softmax_cross_entropy")
