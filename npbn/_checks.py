@@ -217,9 +217,9 @@ def labels(value: Any, rows: int, classes: int | None = None, name: str = "label
         )
     _plain(name, value)
     if value.ndim == 2:
+        advice = "[:, 0]" if value.shape[1] == 1 else ".argmax(1) if they are one-hot"
         raise ValueError(
-            f"{name}: expected shape ({rows},), got {value.shape}: "
-            f"pass {name}.argmax(1) if they are one-hot"
+            f"{name}: expected shape ({rows},), got {value.shape}: pass {name}{advice}"
         )
     if value.dtype.kind not in "iu":
         raise TypeError(

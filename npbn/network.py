@@ -142,16 +142,19 @@ class Sequential(Layer):
     ) -> Array:
         """The last layer's output, through all layers in order; the arguments as for every layer.
 
-        In training, a batch x that is not finite is a ValueError where there is a BatchNorm; where
-        only what the layers make of it is not finite, the pass goes on without a warning, and no
-        population statistics move.
+        In training with a BatchNorm an x that is not finite is a ValueError, and may end a pending
+        pass; where only what the layers make of it is not finite, the pass goes on without a
+        warning, and no population statistics move.
         TypeError or ValueError, naming the layer, for an x of another type or shape.
         """
         statistics = checks.mode(training, statistics)
         self._chain.check(x, training, statistics, out)
+        refuse = self._network is None or self._network() is None  # within another, that one does
+        moves = training and statistics == "batch"
+        spoiled = self._chain.is_spoiled(x, moves, out, refuse)
         self._pending = None
-        self._pending = y = self._chain.forward(x, training, statistics, out)
-        return y
+        self._pending = self._chain.forward(x, training, statistics, out, spoiled, refuse)
+        return self._pending
 
     @np.errstate(all="ignore")
     def backward(
@@ -208,7 +211,8 @@ class Sequential(Layer):
 
     def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""
-        self._chain.check(x, False, checks.mode(False, statistics))
+        statistics = checks.mode(False, statistics)
+        self._chain.check(x, False, statistics)
         rows = ROWS if statistics == "population" else len(x)
         memory = Memory(len(self._chain.layers))
         for start in range(0, len(x), rows):
@@ -230,8 +234,8 @@ class Sequential(Layer):
 
         over all m values of a feature, where x is what reaches the layer in inference, the layers
         before it being exact already (with unbiased_population, m - 1 in the variance). images
-        (N, ...) are taken batch_size rows at a time. Wu & Johnson 2021 call this PreciseBN.
-        TypeError or ValueError for images of another type or shape, or that are not finite.
+        (N, ...) are taken batch_size rows at a time: Wu & Johnson's PreciseBN, 2021. TypeError or
+        ValueError for images of another type or shape, or that are not finite.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._chain.check(images, False, "population")

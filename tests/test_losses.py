@@ -260,6 +260,7 @@ ONE_HOT = np.eye(5)[[0, 1, 2, 3, 4, 0, 1]]
     [
         (ONE_HOT, ValueError, r"expected shape \(7,\), got \(7, 5\): pass labels.argmax\(1\)"),
         (ONE_HOT.astype(int), ValueError, r"pass labels.argmax\(1\) if they are one-hot"),
+        (np.zeros((7, 1), int), ValueError, r"got \(7, 1\): pass labels\[:, 0\]"),
         (np.zeros(7), TypeError, r"expected integers, got float64: pass labels.astype\(np.int64\)"),
         (np.zeros(7, bool), TypeError, "expected integers, got bool"),
         ([0] * 7, TypeError, r"pass np.asarray\(labels\)"),

@@ -499,9 +499,9 @@ class TestReadersLayers:
         x = batch() * np.float32(np.inf)
         with pytest.raises(ValueError, match=r"Mine\(6\): the batch.* not finite"):
             Mine(6).forward(x, training=True)
-        network = Sequential([Mine(6)])
-        assert np.isnan(network.forward(x, training=True)).all()
-        assert (network.state["0.population_variance"] == 1).all()
+        network = Sequential([Dense(6, 6, weight=np.full((6, 6), 3e38, np.float32)), Mine(6)])
+        assert np.isnan(network.forward(batch(), training=True)).all()
+        assert (network.state["1.population_variance"] == 1).all()
 
 
 class TestConstruction:
@@ -924,3 +924,63 @@ class TestWhatAReviewFound:
     def test_a_name_cannot_be_a_parameter_and_a_state(self):
         with pytest.raises(ValueError, match="different names"):
             Layer(parameters={"a": np.ones(2)}, state={"a": np.ones(2)})
+
+    def test_no_statistics_named_are_the_populations(self):
+        network = small()
+        train(network)
+        expected = network.predict_probabilities(batch())
+        found = network.predict_probabilities(batch(), statistics=None)
+        np.testing.assert_array_equal(found, expected)
+        assert network.accuracy(batch(), labels(), statistics=None) == network.accuracy(
+            batch(), labels()
+        )
+
+    def test_a_network_of_a_readers_own_within_another_diverges_as_any(self):
+        class Residual(Sequential):
+            def forward(self, x, training=False, statistics=None):
+                return x + super().forward(x, training, statistics)
+
+            def backward(self, dy):
+                return dy + super().backward(dy, input_gradient=True)
+
+        block = Residual([Dense(6, 6, rng=0), BatchNorm(6), ReLU(), Dense(6, 6, rng=1)])
+        network = Sequential([Dense(6, 6, rng=2), block, Dense(6, 3, rng=3)])
+        network.layers[0].weight[...] = 3e38
+        before = {name: value.copy() for name, value in block.state.items()}
+        run = training_steps(
+            network, (batch(), labels()), optimizer=SGD(0.1), steps=1, batch_size=8
+        )
+        assert not np.isfinite([loss for _, loss in run]).any()
+        for name, value in before.items():
+            np.testing.assert_array_equal(block.state[name], value)
+        spoiled = batch()
+        spoiled[3, 2] = np.nan
+        with pytest.raises(ValueError, match="x: expected finite values"):
+            network.forward(spoiled, training=True)
+
+    def test_a_subclass_of_batch_norm_makes_a_network_refuse_what_is_not_finite_too(self):
+        class Own(BatchNorm):
+            pass
+
+        network = Sequential([Dense(6, 4, rng=0), Own(4)])
+        with pytest.raises(ValueError, match="x: expected finite values"):
+            network.forward(np.full((8, 6), np.inf, np.float32), training=True)
+
+    def test_a_batch_that_is_looked_at_first_leaves_the_pending_pass(self):
+        network = Sequential([Dropout(0.5, rng=0), BatchNorm(6)])
+        y = network.forward(batch(), training=True)
+        with pytest.raises(ValueError, match="x: expected finite values"):
+            network.forward(np.full((8, 6), np.nan, np.float32), training=True)
+        network.backward(np.ones_like(y))
+
+    def test_a_refused_batch_is_not_written_to_out(self):
+        out = np.full((8, 6), 7, np.float32)
+        norm = BatchNorm(6)
+        with pytest.raises(ValueError, match="is not finite"):
+            norm.forward(1e25 * batch(), training=True, out=out)
+        assert (out == 7).all()
+        y = norm.forward(batch(), training=True, out=out)
+        assert y is out
+        np.testing.assert_array_equal(out, BatchNorm(6).forward(batch(), training=True))
+        with pytest.raises(ValueError, match="out: overlaps"):
+            norm.forward(out, training=True, out=out)

@@ -140,6 +140,12 @@ class BatchNorm(BuiltInLayer):
         training=False, statistics="batch": the batch's statistics, of any batch; of one value y =
         beta. training=True, statistics="population": frozen, as in inference; nothing moves.
         """
+        if out is not None and training and checks.mode(training, statistics) == "batch":
+            # Only a batch that is accepted is written.
+            self._check_input(x, training, "batch")
+            checks.output(out, x.shape, x.dtype, (x, *self._parameters.values()))
+            np.copyto(out, self.forward(x, training, statistics))
+            return out
         before = vars(self).copy()
         y = super().forward(x, training, statistics, out=out)
         if training and checks.mode(training, statistics) == "batch":

@@ -14,7 +14,14 @@ from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
-from npbn.layers.foreign import Memory, adapted, kept_as_they_are
+from npbn.layers.foreign import (
+    Memory,
+    adapted,
+    foreign_backward,
+    foreign_forward,
+    kept_as_they_are,
+    within,
+)
 
 _NOT_FINITE = "x: expected finite values in training: look at np.isfinite(x)"
 
@@ -39,7 +46,7 @@ class Chain:
         before = kinds[: self._norms[0]] if self._norms else []
         # A Dense makes a variance infinite of an infinity; other layers may hide one, and Dropout
         # has drawn by then, so x is looked at first.
-        self._careful = bool(self._norms) and not (
+        self._careful = any(isinstance(layer, BatchNorm) for layer in within(layers)) and not (
             set(before) <= {Dense} and set(kinds) <= {*BUILT_IN} - {Dropout}
         )
         trained = [place for place, layer in enumerate(layers) if layer.parameters]
@@ -49,6 +56,10 @@ class Chain:
         self._checked: tuple[Any, ...] | None = None
         self._output_shape: tuple[int, ...] | None = None
         self._memory = Memory(len(layers))
+
+    def first_not_finite(self) -> str:
+        """The first layer whose output in the last forward pass was not finite."""
+        return self._memory.first_not_finite(self.layers)
 
     @property
     def output_shape(self) -> tuple[int, ...] | None:
@@ -100,27 +111,39 @@ class Chain:
                 raise ValueError(f"layer {place}, {error}") from None
         return shape if self._first_foreign == len(self.layers) else None
 
+    def is_spoiled(self, x: Array, moves: bool, out: Array | None, refuse: bool) -> bool:
+        """Whether x is not finite, where that has to be known first; with refuse a ValueError."""
+        first = self._careful or (out is not None and self._norms)
+        if not (moves and first) or all_finite(x.reshape(-1)):
+            return False
+        if refuse:
+            raise ValueError(_NOT_FINITE)
+        return True
+
     def forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None = None
+        self,
+        x: Array,
+        training: bool,
+        statistics: Statistics,
+        out: Array | None,
+        spoiled: bool,
+        refuse: bool,
     ) -> Array:
-        """The last layer's output, a new array unless out is given; the layers remember it."""
+        """The last layer's output, a new array unless out is given; the layers remember it.
+
+        spoiled: whether x is known not to be finite; refuse: whether that is a ValueError.
+        """
         if self._memory.kind != (x.shape, x.dtype):
             self._memory = Memory(len(self.layers), x)
         memory = self._memory
         moves = training and statistics == "batch"
-        if (
-            moves
-            and (self._careful or (out is not None and self._norms))
-            and not all_finite(x.reshape(-1))
-        ):
-            raise ValueError(_NOT_FINITE)
         memory.x = x
         memory.outputs[-1] = None if self._output_shape is None else out
         try:
             y = self._run(x, training, statistics, memory)
             if out is not None:
                 checks.output(out, y.shape, y.dtype)
-            finite = not moves or self._is_finite(x, memory)
+            finite = not moves or (not spoiled and self._is_finite(x, memory, refuse))
         except BaseException:
             # What the layers remember of an earlier pass may be half written over.
             for each in self.layers:
@@ -144,14 +167,14 @@ class Chain:
             return out
         return y
 
-    def _is_finite(self, x: Array, memory: Memory) -> bool:
-        """Whether all batch variances are; a ValueError if x itself is not."""
+    def _is_finite(self, x: Array, memory: Memory, refuse: bool) -> bool:
+        """Whether all batch variances are; with refuse a ValueError if x itself is not."""
         layers: Any = self.layers
         finite = all(
             layers[place]._can_hold(memory.caches[place], memory.outputs[place])
             for place in self._norms
         )
-        if not finite and not np.isfinite(x).all():
+        if refuse and not finite and not np.isfinite(x).all():
             raise ValueError(_NOT_FINITE)
         return finite
 
@@ -219,10 +242,8 @@ class Chain:
             raise ValueError(f"layer {place}, {error}") from None
 
     def _foreign(self, place: int, x: Array, **options: Any) -> Array:
-        y = self._forwards[place](x, **options)
-        name = f"layer {place}, {self.layers[place]!r}: forward's result"
-        checks.float_array(name, y)
-        checks.same_dtype(x, **{name: y})
+        name = f"layer {place}, {self.layers[place]!r}"
+        y = foreign_forward(name, self._forwards[place], x, **options)
         # It may have returned its input, or an array that it keeps: what a network returns is new.
         return y.copy() if place == len(self.layers) - 1 else y
 
@@ -247,7 +268,9 @@ class Chain:
             if not self._built_in[place]:
                 # It may keep dy.
                 memory.gradients.pop(dx.shape, None)
-                dx, own = self._foreign_backward(place, dx, wanted), False
+                x: Any = memory.outputs[place - 1] if place else memory.x
+                name = f"layer {place}, {layer!r}"
+                dx, own = foreign_backward(name, self._backwards[place], dx, x, wanted), False
                 continue
             cache = layer._take_cache()
             if own and place > 0 and self._rectified[place - 1]:
@@ -273,28 +296,3 @@ class Chain:
                 np.copyto(out, dx)
                 return out
         return dx
-
-    def _foreign_backward(self, place: int, dy: Array, wanted: bool) -> Array | None:
-        dx = self._backwards[place](dy, input_gradient=wanted)
-        if not wanted:
-            return None
-        x = self._memory.outputs[place - 1] if place else self._memory.x
-        assert x is not None
-        name = f"layer {place}, {self.layers[place]!r}: backward's result"
-        checks.has_shape(name, checks.float_array(name, dx), x.shape)
-        checks.same_dtype(x, **{name: dx})
-        return dx
-
-    def first_not_finite(self) -> str:
-        """The first layer whose output in the last forward pass was not finite."""
-        memory = self._memory
-        # Where a variance is not, y is beta; where gamma or beta is not, the variance may well be.
-        finite = [
-            np.isfinite(getattr(cache, "variance", 0)).all() and (y is None or np.isfinite(y).all())
-            for y, cache in zip(memory.outputs[:-1], memory.caches[:-1], strict=True)
-        ]
-        place = [*finite, False].index(False)
-        layer = self.layers[place]
-        broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
-        note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
-        return f"layer {place}, {layer!r}{note}"

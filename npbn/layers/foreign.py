@@ -1,12 +1,13 @@
 """How a network calls layers that are not npbn's own: a reader's, or a subclass."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.layers.base import Layer
 from npbn.layers.batch_norm import BatchNorm
@@ -30,6 +31,19 @@ class Memory:
             pair = self.gradients[shape] = [np.empty(shape, self._dtype) for _ in range(2)]
         return pair[pair[0] is dy]
 
+    def first_not_finite(self, layers: Sequence[Layer]) -> str:
+        """The first of the layers whose output was not finite."""
+        # Where a variance is not, y is beta; where gamma or beta is not, the variance may well be.
+        finite = [
+            np.isfinite(getattr(cache, "variance", 0)).all() and (y is None or np.isfinite(y).all())
+            for y, cache in zip(self.outputs[:-1], self.caches[:-1], strict=True)
+        ]
+        place = [*finite, False].index(False)
+        layer = layers[place]
+        broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
+        note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
+        return f"layer {place}, {layer!r}{note}"
+
 
 def adapted(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method, called with those of our keyword arguments that its signature has."""
@@ -42,6 +56,28 @@ def adapted(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(array, **{name: options[name] for name in names if name in options})
 
     return call
+
+
+def foreign_forward(name: str, forward: Callable[..., Any], x: Array, **options: Any) -> Array:
+    """What a reader's layer makes of x, if it may go on to the next one; else a TypeError."""
+    y = forward(x, **options)
+    name = f"{name}: forward's result"
+    checks.float_array(name, y)
+    checks.same_dtype(x, **{name: y})
+    return y
+
+
+def foreign_backward(
+    name: str, backward: Callable[..., Any], dy: Array, x: Array, wanted: bool
+) -> Array | None:
+    """Its dx if wanted, for an input x; TypeError or ValueError if that is none."""
+    dx = backward(dy, input_gradient=wanted)
+    if not wanted:
+        return None
+    name = f"{name}: backward's result"
+    checks.has_shape(name, checks.float_array(name, dx), x.shape)
+    checks.same_dtype(x, **{name: dx})
+    return dx
 
 
 @contextmanager
