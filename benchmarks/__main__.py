@@ -1,7 +1,7 @@
 """Measure npbn beside its peers; print tables; keep every value in a file.
 
 With no arguments everything is measured, with all peers that are installed, one thread each for the
-ratios and then each with its default threads: half an hour or more. The tables can be made again
+ratios and then each with its default threads: twenty minutes or more. The tables can be made again
 from the file at any time: python -m benchmarks.tables FILE.
 """
 

@@ -1,14 +1,13 @@
 """The lesson's runs on dask: on this machine's cores, or on a cluster of many machines.
 
 `run_all` takes any concurrent.futures.Executor, and dask.distributed makes one of a cluster. Every
-worker needs npbn and the data; results come back to the file here. pip install "npbn[dask]" first.
+worker needs npbn and the data; results come back to the file here. Needs dask, which
+pip install -e ".[dask]" brings.
 """
 
 import argparse
 import sys
 from pathlib import Path
-
-from dask.distributed import Client, LocalCluster
 
 from npbn.experiments import run_all
 from npbn.lesson import lesson_runs, write_report
@@ -24,6 +23,10 @@ def main(arguments=None):
     add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default 0")
     add("--output", type=Path, default=Path("lesson_report"), metavar="FOLDER")
     options = parser.parse_args(arguments)
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ModuleNotFoundError:
+        parser.error('needs dask: pip install -e ".[dask]"')
 
     calls = [call for call in lesson_runs() if set(call.numbers) & set(options.runs)]
     runs = [run for call in calls for run in call.runs(options.seeds)]

@@ -11,7 +11,7 @@ from npbn._checks import Array, integer, number
 _CURVES = ("losses", "sample_steps", "validation_accuracies")
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened in a training run.
 
@@ -29,6 +29,18 @@ class History:
     seconds: float = 0.0
     diverged_at: int | None = None
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.losses):,} steps"]
+        if self.losses:
+            parts.append(f"last loss {self.losses[-1]:.4g}")
+        if self.final_validation_accuracy is not None:
+            parts.append(f"final validation accuracy {self.final_validation_accuracy:.4f}")
+        if self.diverged_at is not None:
+            parts.append(f"diverged at step {self.diverged_at}")
+        if self.interrupted:
+            parts.append("interrupted")
+        return f"History({', '.join(parts)}, {self.seconds:.1f} s)"
 
 
 def packed(history: History) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -398,6 +398,18 @@ class TestSampling:
         assert threads() == before
 
 
+def test_a_history_at_the_prompt_is_one_line():
+    history = fit(build(), digits(), digits(), optimizer=SGD(0.1), steps=1_234)
+    shown = repr(history)
+    assert shown.startswith(
+        f"History(1,234 steps, last loss {history.losses[-1]:.4g}, final valida"
+    )
+    assert shown.endswith(" s)")
+    network, optimizer = exploding()
+    history = fit(network, digits(), optimizer=optimizer, steps=40, on_divergence="record")
+    assert f"diverged at step {history.diverged_at}" in repr(history)
+
+
 class TestDivergence:
     def test_raise_names_step_and_layer_before_the_update(self):
         network, optimizer = exploding()

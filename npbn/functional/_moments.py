@@ -8,22 +8,23 @@ from npbn._checks import Array
 from npbn.functional._blocks import FEW_ROWS, constant, pieces
 from npbn.functional._sums import block_sums, merged
 
+# Of more rows the first mean is taken from about this many of them.
 SOME_ROWS = 4096
-# The share of the variance that the square of what is left of the mean may have.
+# Centre again where remainder^2 is more than this share of the variance.
 COARSE = 1 / 16
-# Of a smaller variance squares, or their shares of a mean, may have been denormal.
+# Where the variance is smaller, squares, or their shares of a mean, may have been denormal.
 LEAST = {np.dtype(kind).char: np.finfo(kind).tiny / np.finfo(kind).eps for kind in "fd"}
 
 
 def moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Array, bool]:
-    """A mean, rounded, what is left of it, the variance, and whether no variance is small.
+    """Returns mean, remainder, variance, and whether all are as usual.
 
-    centred: where to leave x - mean, may be x itself. scratch, C-contiguous and shaped like x, is
-    written over.
+    The exact mean is mean + remainder; x - mean is left in `centred`, which may be x itself. Usual
+    is a column that is centred well and has no variance below LEAST, which would have few digits.
+    scratch, C-contiguous and shaped like x, is written over.
     """
     kind = x.dtype.char
     least = constant(LEAST[kind], kind)
-    # Of many rows, those here and there are enough to centre by.
     some = x if len(x) <= SOME_ROWS else x[:: -(-len(x) // SOME_ROWS)]
     mean = constant(1 / len(some), kind, len(some)).dot(some)
     center = mean
@@ -44,7 +45,7 @@ def moments(x: Array, centred: Array, scratch: Array) -> tuple[Array, Array, Arr
         # Where |mean| >> std, where nothing varies, and where some rows are not like the others,
         # the mean was too coarse: centre again.
         moved = np.where(coarse, mean + remainder, mean).astype(x.dtype, copy=False)
-        # x may be gone: go on from what is centred already. moved - mean is exact.
+        # x may have been written over by what is centred: go on from that.
         x, center, mean = centred, moved - mean, moved
     return mean, remainder, variance.astype(x.dtype, copy=False), usual
 

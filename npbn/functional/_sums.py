@@ -10,11 +10,12 @@ import numpy as np
 from npbn._checks import Array
 from npbn.functional._blocks import FEW_ROWS, constant, pieces
 
-# Next to a large number small ones lose their digits: add no more than this many rows, or sums, in
-# float32 (y of one outlier in 64 rows of 33: 1.8e-6 if all are added so, 2e-7 with 4; with 8 some
-# columns of 640 rows are off by 3.2e-7). Of large arrays that is 5 % of batch norm's time.
+# Beside a large number a float32 sum loses the digits of small ones: at most so many are added in
+# float32, and their sums in float64. y of one outlier in (64, 33) is off by 1.8e-6 if all rows are
+# added in float32, by 2e-7 by fours; by eights some columns of 640 rows are off by 3.2e-7. That is
+# 5 % of batch norm's time on large arrays.
 FEW_SUMS = 4
-# Arrays so small are added in float64 as a whole: 2.6 us for (60, 100), not 0.8.
+# Arrays so small are added wholly in float64: slower (2.6 us for (60, 100), not 0.8), but exact.
 SMALL = 8192
 
 
@@ -39,9 +40,10 @@ def merged(sums: Sequence[tuple[Array, ...]], dtype: np.dtype[Any]) -> Any:
 
 
 def block_sums(x: Array, features: int, weight: float = 1.0) -> Array:
-    """The sum of each column of weight * x in float64; rows may be folded.
+    """The sum of each column of weight * x in float64.
 
-    Sums of x / n cannot overflow.
+    x may have several rows folded into one (_blocks.py). Sums of x / n cannot overflow: that is why
+    the weight goes in first.
     """
     kind = x.dtype.char
     if x.size <= SMALL and x.shape[1] == features:
@@ -50,7 +52,7 @@ def block_sums(x: Array, features: int, weight: float = 1.0) -> Array:
     if len(sums) > 2 * SMALL:
         sums = _fewer(sums.reshape(-1, features), FEW_SUMS)
     rows = sums.reshape(-1, features)
-    # The weight may have been rounded.
+    # float32 may have rounded the weight; this puts the difference back.
     return constant(_lost(weight, kind), "d", len(rows)).dot(rows)
 
 
@@ -60,7 +62,10 @@ def _lost(weight: float, kind: str) -> float:
 
 
 def _fewer(rows: Array, count: int, weight: float = 1.0) -> Array:
-    """Weighted sums of `count` rows each, every so many rows apart, one after another."""
+    """weight times rows i, i + k, i + 2k, ..., `count` of them added, for each i of k.
+
+    k is len(rows) // count; rows left over go to the first sum. All sums in one flat array.
+    """
     kind, features = rows.dtype.char, rows.shape[1]
     whole = len(rows) - len(rows) % count
     sums = constant(weight, kind, count).dot(rows[:whole].reshape(count, -1))

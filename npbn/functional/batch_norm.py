@@ -7,7 +7,7 @@ from npbn._checks import Array
 from npbn.functional import _batch_norm as core
 from npbn.functional._batch_norm import BatchNormCache
 
-# What is not finite is in the results to be seen; a warning would come again with each batch.
+# Infinities and NaN show in the results; a warning would only say so again with every batch.
 _quiet = np.errstate(all="ignore")
 
 
@@ -21,13 +21,13 @@ def batch_norm_forward(
         variance = sum((x - mean)^2) / m
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values a
+    x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values per
     feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
     biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
-    caller's: population = momentum * population + (1 - momentum) * batch. y of a feature that is
-    not finite is NaN; of any other it is exact to rounding, up to the largest numbers, of which
-    cache.variance may be infinite. TypeError or ValueError for arrays of another type or shape.
-    Ioffe & Szegedy 2015, Algorithm 1.
+    caller's: population = momentum * population + (1 - momentum) * batch. A feature with an
+    infinity or NaN in x makes y NaN throughout. Any other is exact to rounding, however large its
+    values; cache.variance may then be infinite although y is right. TypeError or ValueError for
+    arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
@@ -44,8 +44,9 @@ def batch_norm_backward(
         dgamma = sum(dy * x_hat)
         dx     = gamma / sqrt(variance + epsilon) * (dy - dbeta / m - x_hat * dgamma / m)
 
-    dy (..., D) like x; the cache may be used again. Returns dx (..., D), dgamma (D,), dbeta (D,).
-    TypeError or ValueError for a dy of another type or shape. Ioffe & Szegedy 2015, section 3.
+    with x_hat = (x - mean) / sqrt(variance + epsilon). dy (..., D) like x; the cache may be used
+    again. Returns dx (..., D), dgamma (D,), dbeta (D,). TypeError or ValueError for a dy of another
+    type or shape. Ioffe & Szegedy 2015, section 3.
     """
     if not isinstance(cache, BatchNormCache):
         raise TypeError(
@@ -79,7 +80,7 @@ def batch_norm_inference(
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     mean, variance = _checked_statistics(x, mean, variance)
-    # x may be written over, but not shifted: blocks still to come would be lost.
+    # out may be x itself, not a shifted view of it: a block written would be another one's input.
     kept = (gamma, beta, mean, variance) if _is_same(x, out) else (x, gamma, beta, mean, variance)
     y = checks.output(out, x.shape, x.dtype, kept)
     return core.inference(x, gamma, beta, mean, variance, epsilon, y)
@@ -105,6 +106,7 @@ def batch_norm_inference_backward(
     dy and x (..., D), the others (D,), all of one type. Returns dx (..., D), dgamma (D,), dbeta
     (D,). TypeError or ValueError for arrays of another type or shape.
     """
+    # There is no beta here; gamma stands in for it.
     x, gamma, _, epsilon = _checked(x, gamma, gamma, epsilon)
     mean, variance = _checked_statistics(x, mean, variance)
     dy = checks.upstream(dy, x)

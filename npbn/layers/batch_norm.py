@@ -48,12 +48,13 @@ class BatchNorm(BuiltInLayer):
     dtype: np.float32 or np.float64.
 
     parameters: gamma (D,), which starts at 1, and beta (D,), at 0. state: population_mean (D,), at
-    0, and population_variance (D,), at 1. After a forward pass in training batch_mean and
-    batch_variance (D,), the biased one, are the batch's.
+    0, and population_variance (D,), at 1. After a forward pass with the batch's statistics
+    batch_mean and batch_variance (D,), the biased one, are these.
 
-    A forward pass in training refuses, as a ValueError, a batch with one value a feature (its
-    variance is 0 whatever the value), and one that is not finite, or whose variance is not. In a
-    network, and in inference, such a batch makes y NaN; no population statistics move.
+    A forward pass in training is a ValueError for a batch with one value per feature, whose
+    variance is 0 whatever the value, and for one whose values or variance are not finite; the layer
+    is left as it was. In a network, values that overflow on the way make y NaN instead, and no
+    population statistics move. Inference takes any batch: an infinity or NaN shows in its place.
     Ioffe & Szegedy 2015, Algorithms 1 and 2.
     """
 
@@ -92,6 +93,7 @@ class BatchNorm(BuiltInLayer):
         self.batch_mean: Array | None = None
         self.batch_variance: Array | None = None
         self._values = 0
+        # The two averages in float64; population_mean and _variance show them in the layer's type.
         self._carried = np.array([zeros, ones], np.float64)
         self._tie()
 
@@ -100,7 +102,7 @@ class BatchNorm(BuiltInLayer):
         return {"population": self._carried}
 
     def _tie(self) -> None:
-        """Lay the two population statistics side by side."""
+        """Lay the two population statistics side by side, so that one operation moves both."""
         self._shown = np.array(list(self._state.values()))
         self._state = dict(zip(self._state, self._shown, strict=True))
         self._carried_rows = tuple(self._carried)
@@ -137,8 +139,9 @@ class BatchNorm(BuiltInLayer):
 
         training=True, statistics=None or "batch": the usual step, the only one that moves them.
         training=False, statistics=None or "population": inference.
-        training=False, statistics="batch": the batch's statistics, of any batch; of one value y =
-        beta. training=True, statistics="population": frozen, as in inference; nothing moves.
+        training=False, statistics="batch": the batch's statistics, of any batch; with one value per
+        feature y = beta. training=True, statistics="population": frozen, as in inference; nothing
+        moves.
         """
         if out is not None and training and checks.mode(training, statistics) == "batch":
             # Only a batch that is accepted is written.
@@ -228,7 +231,7 @@ class BatchNorm(BuiltInLayer):
         In float32 an average of 50,000 batches would be off by 3e-6.
         """
         carried, shown = self._carried, self._shown
-        # Unless someone has written into the state, it is the rounded average.
+        # If someone has written into the state, go on from what was written.
         if carried.astype(shown.dtype).tobytes() != shown.tobytes():
             carried[...] = shown
         assert self.batch_mean is not None

@@ -29,8 +29,8 @@ def batch_norm_forward(
         x_hat    = (x - mean) / sqrt(variance + epsilon)
         y        = gamma * x_hat + beta
 
-    x (..., D), gamma and beta (D,); m is the number of values a feature. Returns y, shaped like x,
-    and the cache for batch_norm_backward. cache.variance is the biased one. Algorithm 1 of the
+    x (..., D), gamma and beta (D,); m is the number of values per feature. Returns y, shaped like
+    x, and the cache for batch_norm_backward. cache.variance is the biased one. Algorithm 1 of the
     paper.
     """
     axes = tuple(range(x.ndim - 1))
