@@ -16,7 +16,7 @@ from npbn.layers import Layer
 from npbn.layers.chain import Chain
 from npbn.layers.foreign import Memory, adapted, kept_as_they_are
 from npbn.layers.population import folded_layers, recompute_population
-from npbn.layers.summary import common_dtype, size, table
+from npbn.layers.summary import checked, common_dtype, size, table
 
 _DERIVED = ("_parameter_vector", "_gradient_vector", "_slices", "_chain", "_pending")
 
@@ -37,20 +37,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        layers = list(layers)
-        if not layers:
-            raise ValueError("layers: expected one layer or more, got none")
-        for place, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                hint = f": write {layer.__name__}(...)" if isinstance(layer, type) else ""
-                raise TypeError(f"layers[{place}]: expected a Layer, got {layer!r}{hint}")
-            owner = layer._network() if layer._network is not None else None
-            if owner is not None or any(layer is other for other in layers[:place]):
-                raise ValueError(
-                    f"layers[{place}]: {layer!r} is used twice, or in another network; a layer "
-                    "belongs to one network: make another, or use copy.deepcopy(layer)"
-                )
-        self._layers = tuple(layers)
+        self._layers = checked(layers)
         self._assemble()
 
     def _assemble(self) -> None:
@@ -244,8 +231,8 @@ class Sequential(Layer):
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
 
-        Its outputs with population statistics are this network's, to rounding. All other layers,
-        and a BatchNorm after another layer, stay as copies; nested networks are laid flat.
+        Its outputs are this network's with population statistics, to rounding. Other layers stay
+        as copies, also a BatchNorm after another layer; nested networks are laid flat.
         """
         return Sequential(folded_layers(self._chain.layers))
 
@@ -272,7 +259,7 @@ class Sequential(Layer):
             own[name][...] = value
 
     def _description(self) -> list[str]:
-        return [repr(layer) for layer in self._chain.layers]
+        return list(map(repr, self._chain.layers))
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         for layer in self._layers:

@@ -13,6 +13,24 @@ def size(layer: Layer) -> int:
     return sum(value.size for value in layer.parameters.values())
 
 
+def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers, if a network can be made of them; else a TypeError or ValueError."""
+    layers = list(layers)
+    if not layers:
+        raise ValueError("layers: expected one layer or more, got none")
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = f": write {layer.__name__}(...)" if isinstance(layer, type) else ""
+            raise TypeError(f"layers[{place}]: expected a Layer, got {layer!r}{hint}")
+        owner = layer._network() if layer._network is not None else None
+        if owner is not None or any(layer is other for other in layers[:place]):
+            raise ValueError(
+                f"layers[{place}]: {layer!r} is used twice, or in another network; a layer "
+                "belongs to one network: make another, or use copy.deepcopy(layer)"
+            )
+    return tuple(layers)
+
+
 def table(layers: Sequence[Layer]) -> str:
     """One line a layer: its place, what it is, the shape of its output, how many parameters."""
     features = "?"
