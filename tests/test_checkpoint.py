@@ -361,6 +361,22 @@ def test_folders_and_missing_folders(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_save_refuses_check_save_refuses_in_the_same_words(tmp_path):
+    def refusal(function, path, arrays):
+        with pytest.raises((OSError, TypeError)) as caught:
+            function(path, arrays, HEADER)
+        return type(caught.value), str(caught.value)
+
+    for place, arrays in (
+        (tmp_path / "missing" / "file", ARRAYS),
+        (tmp_path, ARRAYS),
+        (tmp_path / "file", {"a": [1.0]}),
+    ):
+        told = refusal(checkpoint.check_save, place, arrays)
+        assert told == refusal(checkpoint.save, place, arrays)
+    assert os.listdir(tmp_path) == []
+
+
 @posix
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_permissions_that_open_gives(path, mask):
