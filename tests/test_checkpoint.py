@@ -513,6 +513,17 @@ def with_claimed_directory(size):
     return bytes(data)
 
 
+def with_claimed_place(place):
+    """The directory says that a.npy starts here, in the form that has room for it."""
+    data = bytearray(good())
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 30 : entry + 32] = struct.pack("<H", 12)
+    data[entry + 42 : entry + 46] = b"\xff" * 4
+    data[-10:-6] = struct.pack("<I", int.from_bytes(data[-10:-6], "little") + 12)
+    data[-22:-22] = struct.pack("<2HQ", 1, 8, place)
+    return bytes(data)
+
+
 def many_entries(*, large_form=False, false_form=False, comment=b""):
     central = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 9, 1, *[0] * 6) + b"x"
     directory = central * 200_000
@@ -577,6 +588,7 @@ BAD_FILES = {
     "a byte too many": (with_claimed_size(len(npy(np.ones(3))) + 1), "damaged"),
     "a huge directory": (with_claimed_directory(2**31), "too many entries"),
     "a directory beyond the start": (with_claimed_directory(2**20), "damaged"),
+    "a place beyond any file": (with_claimed_place(2**62), "damaged"),
     "no directory": (with_claimed_directory(0), "not a checkpoint"),
     "many entries": (many_entries(), "too many entries"),
     "many in the large form": (many_entries(large_form=True), "too many entries"),
@@ -635,8 +647,12 @@ def test_the_bad_files_are_bad_for_their_one_reason(path):
     assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
     path.write_bytes(with_array(npy_claiming("<f8", (1,), b"x" * 8)))
     assert checkpoint.load(path)[0]["a"].shape == (1,)
-    path.write_bytes(with_claimed_size(len(npy(np.ones(3)))))
-    assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
+    for same in (
+        with_claimed_size(len(npy(np.ones(3)))),
+        with_claimed_place(good().rfind(b"PK\3")),
+    ):
+        path.write_bytes(same)
+        assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
 
 
 def test_every_truncation_is_refused(saved):
