@@ -45,8 +45,8 @@ class _Refused(Exception):
 def save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Write arrays and header to the file path, to exactly this name.
 
-    arrays: name -> ndarray of any shape, bool, integer or float. A name has letters, digits and
-        "_", "-", "."; the first is neither "-" nor ".".
+    arrays: name -> ndarray of any shape, bool, integer or float. A name has up to 200 letters,
+        digits and "_", "-", "."; the first is neither "-" nor ".", the last four are not ".npy".
     header: str -> numbers, strings, None, and lists and dicts of these, up to 1 MiB. What load
         returns is equal, ints and floats to the last digit, NaN included; tuples become lists.
 

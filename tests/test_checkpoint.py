@@ -195,6 +195,7 @@ def test_the_form_for_more_than_4_gib(saved, monkeypatch):
         ({"a\n": np.ones(1)}, {}, ValueError, "names of letters"),
         ({"__header__": np.ones(1)}, {}, ValueError, "names of letters"),
         ({1: np.ones(1)}, {}, ValueError, "names of letters"),
+        ({"a" * 201: np.ones(1)}, {}, ValueError, "names of letters"),
         ({}, {1: 2}, TypeError, "strings as keys, got 1"),
         ({}, {"a": {None: 2}}, TypeError, r"header\['a'\]: expected strings as keys"),
         ({}, {"a": [0, np.ones(1)]}, TypeError, r"header\['a'\]\[1\]: expected a number"),
@@ -213,6 +214,11 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(
         checkpoint.save(saved, {"0": np.ones(3)} | arrays, header)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_name_of_200_letters_comes_back(path):
+    checkpoint.save(path, {"a" * 200: np.ones(3)}, {})
+    assert_same(checkpoint.load(path)[0], {"a" * 200: np.ones(3)})
 
 
 def test_the_longest_header_comes_back_and_no_longer_one_is_saved(path):
@@ -361,6 +367,22 @@ def test_folders_and_missing_folders(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_save_refuses_check_save_refuses_in_the_same_words(tmp_path):
+    def refusal(function, path, arrays):
+        with pytest.raises((OSError, TypeError)) as caught:
+            function(path, arrays, HEADER)
+        return type(caught.value), str(caught.value)
+
+    for place, arrays in (
+        (tmp_path / "missing" / "file", ARRAYS),
+        (tmp_path, ARRAYS),
+        (tmp_path / "file", {"a": [1.0]}),
+    ):
+        told = refusal(checkpoint.check_save, place, arrays)
+        assert told == refusal(checkpoint.save, place, arrays)
+    assert os.listdir(tmp_path) == []
+
+
 @posix
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_permissions_that_open_gives(path, mask):
@@ -497,9 +519,20 @@ def with_claimed_directory(size):
     return bytes(data)
 
 
+def with_claimed_place(place):
+    """The directory says that a.npy starts here, in the form that has room for it."""
+    data = bytearray(good())
+    entry = data.rfind(b"PK\1\2")
+    data[entry + 30 : entry + 32] = struct.pack("<H", 12)
+    data[entry + 42 : entry + 46] = b"\xff" * 4
+    data[-10:-6] = struct.pack("<I", int.from_bytes(data[-10:-6], "little") + 12)
+    data[-22:-22] = struct.pack("<2HQ", 1, 8, place)
+    return bytes(data)
+
+
 def many_entries(*, large_form=False, false_form=False, comment=b""):
     central = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 9, 1, *[0] * 6) + b"x"
-    directory = central * 200_000
+    directory = central * 45_000  # 2.1 million bytes, just above what is read
     if false_form:  # ends like the large form, but has only its locator
         directory += bytes(56)
         directory += struct.pack("<4sLQL", b"PK\6\7", 0, 4 + len(directory) - 56, 1)
@@ -561,6 +594,7 @@ BAD_FILES = {
     "a byte too many": (with_claimed_size(len(npy(np.ones(3))) + 1), "damaged"),
     "a huge directory": (with_claimed_directory(2**31), "too many entries"),
     "a directory beyond the start": (with_claimed_directory(2**20), "damaged"),
+    "a place beyond any file": (with_claimed_place(2**62), "damaged"),
     "no directory": (with_claimed_directory(0), "not a checkpoint"),
     "many entries": (many_entries(), "too many entries"),
     "many in the large form": (many_entries(large_form=True), "too many entries"),
@@ -619,8 +653,12 @@ def test_the_bad_files_are_bad_for_their_one_reason(path):
     assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
     path.write_bytes(with_array(npy_claiming("<f8", (1,), b"x" * 8)))
     assert checkpoint.load(path)[0]["a"].shape == (1,)
-    path.write_bytes(with_claimed_size(len(npy(np.ones(3)))))
-    assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
+    for same in (
+        with_claimed_size(len(npy(np.ones(3)))),
+        with_claimed_place(good().rfind(b"PK\3")),
+    ):
+        path.write_bytes(same)
+        assert_same(checkpoint.load(path)[0], {"a": np.ones(3)})
 
 
 def test_every_truncation_is_refused(saved):

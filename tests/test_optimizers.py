@@ -376,6 +376,15 @@ def test_no_denormal_numbers_linger(case, dtype):
         assert (np.abs(rest) >= np.finfo(dtype).smallest_normal).all(), name
 
 
+@pytest.mark.parametrize("iterations", [0, 1, 63, 64, 65, 128])
+def test_denormal_numbers_are_swept_at_every_64th_update_alone(iterations):
+    """It takes as long as the update itself, or longer."""
+    optimizer = SGD(0.1, momentum=0.5)
+    optimizer.load_state(iterations, {"velocity": np.full(2, 1e-40, np.float32)})
+    optimizer.update(np.ones(2, np.float32), np.zeros(2, np.float32))
+    assert (optimizer.state["velocity"] == 0).all() == (iterations % 64 == 0)
+
+
 @pytest.mark.parametrize("power", [-37.9, -37.5, -30, 0])
 def test_normal_numbers_are_kept_to_the_last_bit(power):
     optimizer = SGD(0.1, momentum=0.5)

@@ -480,6 +480,12 @@ class TestDivergence:
         assert history.final_validation_accuracy == np.mean(digits()[1] == 0)
         assert (network.state["1.population_mean"] == 0).all()
 
+    def test_logits_too_far_apart_for_their_type_are_told_by_the_loss_alone(self):
+        network = Sequential([Dense(6, 3, rng=0)])
+        network.layers[0].bias[...] = [3e38, -3e38, 0]
+        history = fit(network, digits(), optimizer=SGD(0.1), steps=1, on_divergence="record")
+        assert history.losses == [math.inf]
+
     def test_anything_else_is_refused(self):
         with pytest.raises(ValueError, match="on_divergence: expected 'raise' or 'record'"):
             fit(build(), digits(), optimizer=SGD(0.1), steps=1, on_divergence="ignore")
