@@ -393,6 +393,11 @@ def test_without_epsilon_a_constant_feature_gives_no_warning():
     zeros = np.zeros(2, np.float32)
     functional.batch_norm_inference(x, ones, ones, ones, zeros, epsilon=0)
     functional.batch_norm_inference_backward(x, x, ones, ones, zeros, epsilon=0)
+    norm = BatchNorm(2, epsilon=0)
+    norm.population_variance = zeros
+    for statistics in ("batch", "population"):
+        norm.forward(x, statistics=statistics)
+        assert not np.isfinite(norm.backward(x)).any()
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)

@@ -166,6 +166,16 @@ def test_the_gradients_of_parameters_do_without_dx(make_layer, mode):
 
 
 @each_layer
+@each_mode
+@pytest.mark.parametrize("size", [3e38, np.inf], ids=["too large", "inf"])
+def test_an_upstream_gradient_out_of_range_gives_no_warning(make_layer, mode, size):
+    layer = filled(make_layer)
+    y = layer.forward(batch(), **mode)
+    dx = layer.backward(np.copysign(np.float32(size), upstream(y)))
+    assert not np.isfinite(dx).all() or size < np.inf
+
+
+@each_layer
 def test_an_out_without_an_input_gradient_is_refused(make_layer):
     layer, twin = filled(make_layer), filled(make_layer)
     y = layer.forward(batch(), training=True)
