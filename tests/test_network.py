@@ -658,11 +658,26 @@ class TestExactStatistics:
         network.recompute_population(x, batch_size=4)
         assert network.layers[0].population_mean == pytest.approx(x.mean((0, 1, 2)), rel=1e-5)
 
-    def test_refuses_what_is_not_finite(self):
-        network = small()
+    def test_of_two_images_the_unbiased_variance_is_over_one_and_of_one_image_it_is_zero(self):
+        norm = BatchNorm(6, unbiased_population=True)
+        network, x = Sequential([norm]), batch(2)
+        network.recompute_population(x)
+        assert norm.population_variance == pytest.approx(x.var(0, ddof=1), rel=1e-5)
+        network.recompute_population(x[:1])
+        assert (norm.population_variance == 0).all()
+
+    @pytest.mark.parametrize("size", [np.inf, 1e200], ids=["inf", "too large to square"])
+    def test_refuses_what_is_not_finite(self, size):
+        network = small(dtype=np.float64)
         with pytest.raises(ValueError, match="not finite on the way to layer 1"):
-            network.recompute_population(batch() * np.float32(np.inf))
+            network.recompute_population(batch(dtype=np.float64) * size)
         assert (network.state["1.population_mean"] == 0).all()
+
+    def test_refuses_what_a_constant_feature_becomes_without_epsilon(self):
+        network = Sequential([BatchNorm(6, epsilon=0), BatchNorm(6)])
+        with pytest.raises(ValueError, match="not finite on the way to layer 1"):
+            network.recompute_population(np.ones((8, 6), np.float32))
+        assert (network.state["0.population_variance"] == 1).all()
 
 
 class TestFolding:
@@ -691,6 +706,14 @@ class TestFolding:
         assert np.array_equal(folded.forward(batch()), network.forward(batch()))
         folded.parameter_vector[:] = 0
         assert network.parameter_vector.any()
+
+    def test_numbers_out_of_range_give_no_warning(self):
+        norm = BatchNorm(2, epsilon=0)
+        network = Sequential([Dense(2, 2, weight=np.eye(2, dtype=np.float32)), norm])
+        norm.population_variance = np.array([0, 1e-30], np.float32)
+        norm.gamma = np.array([1, 1e30], np.float32)
+        weight = network.fold_batch_norm().layers[0].weight
+        np.testing.assert_array_equal(weight, [[np.inf, 0], [np.nan, np.inf]])
 
 
 class TestFiles:
