@@ -223,6 +223,17 @@ class TestPasses:
         assert np.array_equal(dx, kept[1])
         assert np.array_equal(x, batch())
 
+    @pytest.mark.parametrize("last", [ReLU, Tanh])
+    def test_dx_of_a_batch_norm_at_the_start_is_new_or_out(self, last):
+        network, x = Sequential([BatchNorm(6), last(), Dense(6, 3, rng=0)]), batch()
+        y = network.forward(x, training=True)
+        dx = network.backward(y, input_gradient=True)
+        kept, out = dx.copy(), np.empty_like(x)
+        network.forward(x, training=True)
+        assert network.backward(-y, input_gradient=True, out=out) is out
+        assert np.array_equal(dx, kept)
+        assert np.array_equal(out, -kept)
+
     def test_out_is_written_and_returned(self):
         network, x = small(), batch()
         y = np.empty((8, 3), np.float32)
@@ -246,14 +257,23 @@ class TestPasses:
                 copy.deepcopy(fresh).forward(x, statistics="batch"),
             )
 
-    def test_a_step_allocates_no_array_of_a_layers_size(self):
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: [Dense(50, 400, rng=0), BatchNorm(400), Sigmoid(), Dense(400, 3, rng=0)],
+            lambda: [Dense(50, 400, rng=0), BatchNorm(400), ReLU(), Dense(400, 3, rng=0)],
+            lambda: [Dense(50, 400, rng=0), ReLU(), Dense(400, 3, rng=0)],
+            lambda: [BatchNorm(400), Dense(400, 3, rng=0)],
+        ],
+        ids=["Sigmoid", "ReLU", "ReLU alone", "BatchNorm first"],
+    )
+    def test_a_step_allocates_no_array_of_a_layers_size(self, make):
         import tracemalloc
 
         rng = np.random.default_rng(0)
-        network = Sequential(
-            [Dense(50, 400, rng=0), BatchNorm(400), Sigmoid(), Dense(400, 3, rng=0)]
-        )
-        x, y = rng.normal(size=(200, 50)).astype(np.float32), rng.integers(3, size=200)
+        network = Sequential(make())
+        features = getattr(network.layers[0], "in_features", 400)
+        x, y = rng.normal(size=(200, features)).astype(np.float32), rng.integers(3, size=200)
 
         def step():
             _, dlogits = functional.softmax_cross_entropy(network.forward(x, training=True), y)
@@ -390,6 +410,23 @@ class TestReadersLayers:
         assert np.array_equal(dx, kept[1])
         out = np.empty_like(y)
         assert network.forward(x, out=out) is out
+
+    @pytest.mark.parametrize("norm", [True, False])
+    def test_the_gradients_that_it_keeps_are_not_written(self, norm):
+        class Keeping(Identity):
+            def backward(self, dy):
+                self.arrays = dy, 2 * dy
+                self.copies = [array.copy() for array in self.arrays]
+                return self.arrays[1]
+
+        keeping = Keeping()
+        norms = [BatchNorm(5)] if norm else []
+        network = Sequential([Dense(6, 5, rng=0), *norms, ReLU(), keeping, Dense(5, 5, rng=1)])
+        kept = []
+        for seed in range(3):
+            network.backward(network.forward(batch(seed=seed), training=True))
+            kept += zip(keeping.arrays, keeping.copies, strict=True)
+        assert all(np.array_equal(array, before) for array, before in kept)
 
     def test_it_is_told_the_statistics(self):
         class Told(Layer):
