@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -49,6 +50,16 @@ def train(network, steps=5):
         network, (batch(32), labels(32)), optimizer=SGD(0.1), steps=steps, batch_size=8
     ):
         pass
+
+
+def memory_of(call):
+    """How many bytes more are held after the call, and how many were at most."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
 
 class Scale(Layer):
@@ -268,8 +279,6 @@ class TestPasses:
         ids=["Sigmoid", "ReLU", "ReLU alone", "BatchNorm first"],
     )
     def test_a_step_allocates_no_array_of_a_layers_size(self, make):
-        import tracemalloc
-
         rng = np.random.default_rng(0)
         network = Sequential(make())
         features = getattr(network.layers[0], "in_features", 400)
@@ -280,11 +289,26 @@ class TestPasses:
             network.backward(dlogits)
 
         step()
-        tracemalloc.start()
+        assert memory_of(step)[1] < 200 * 400 * 4
+
+    def test_with_out_it_allocates_no_array_of_that_size(self):
+        network = Sequential([Dense(400, 3, rng=0), Tanh(), Dense(3, 400, rng=0)])
+        x = np.ones((200, 400), np.float32)
+        y, dx = np.ones_like(x), np.empty_like(x)
+
+        def step():
+            network.forward(x, training=True, out=y)
+            network.backward(x, input_gradient=True, out=dx)
+
         step()
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 200 * 400 * 4
+        assert memory_of(step)[1] < x.nbytes
+
+    @pytest.mark.parametrize("activation", [[], [ReLU()]], ids=["", "ReLU"])
+    def test_a_batch_norm_after_a_dense_holds_one_array(self, activation):
+        layers = [Dense(50, 400, rng=0), BatchNorm(400), *activation, Dense(400, 3, rng=0)]
+        network, x = Sequential(layers), np.ones((200, 50), np.float32)
+        held, _ = memory_of(lambda: network.forward(x, training=True))
+        assert held < 2.5 * (200 * 400 * 4)
 
     def test_wrong_calls_name_the_layer_and_change_nothing(self):
         network = small()
@@ -427,6 +451,19 @@ class TestReadersLayers:
             network.backward(network.forward(batch(seed=seed), training=True))
             kept += zip(keeping.arrays, keeping.copies, strict=True)
         assert all(np.array_equal(array, before) for array, before in kept)
+
+    def test_out_may_be_the_array_that_it_returned(self):
+        class Constant(Identity):
+            kept = batch(seed=4)
+
+            def forward(self, x):
+                return self.kept
+
+        network = Sequential([Constant(), LeakyReLU()])
+        y = network.forward(batch())
+        out = network.layers[0].kept
+        assert network.forward(batch(), out=out) is out
+        assert np.array_equal(out, y)
 
     def test_it_is_told_the_statistics(self):
         class Told(Layer):
