@@ -310,6 +310,12 @@ class TestPasses:
         held, _ = memory_of(lambda: network.forward(x, training=True))
         assert held < 2.5 * (200 * 400 * 4)
 
+    def test_gradients_of_one_size_share_two_arrays(self):
+        network = Sequential([Dense(50, 400, rng=0), Tanh(), Tanh(), Tanh(), Dense(400, 3, rng=0)])
+        y = network.forward(np.ones((200, 50), np.float32), training=True)
+        held, _ = memory_of(lambda: network.backward(y))
+        assert held < 2.5 * (200 * 400 * 4)
+
     def test_wrong_calls_name_the_layer_and_change_nothing(self):
         network = small()
         network.forward(batch(), training=True)
