@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid, Tanh, layers
+from npbn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh, layers
 from npbn.layers.base import ArrayAttribute
 
 LAYERS = {
@@ -397,6 +397,14 @@ def test_the_statistics_of_the_last_batch_are_converted_too():
         assert getattr(norm, name).dtype == np.float32
         assert getattr(other, name).dtype == np.float64
         np.testing.assert_array_equal(getattr(other, name), getattr(norm, name))
+
+
+def test_arrays_are_kept_in_c_order_whatever_they_are_given_in():
+    array = np.asfortranarray(batch())
+    layer = Layer(parameters={"a": array}, state={"b": array})
+    for kept in (layer.parameters["a"], layer.gradients["a"], layer.state["b"]):
+        assert kept.flags.c_contiguous
+        assert not np.may_share_memory(kept, array)
 
 
 def test_an_attribute_stands_for_an_array_of_its_own_name():
