@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from npbn import BatchNorm, functional, reference
+from npbn import BatchNorm, Sequential, functional, reference
 from npbn.testing import CASES
 
 MODES = {
@@ -393,6 +393,11 @@ def test_without_epsilon_a_constant_feature_gives_no_warning():
     zeros = np.zeros(2, np.float32)
     functional.batch_norm_inference(x, ones, ones, ones, zeros, epsilon=0)
     functional.batch_norm_inference_backward(x, x, ones, ones, zeros, epsilon=0)
+    norm = BatchNorm(2, epsilon=0)
+    norm.population_variance = zeros
+    for statistics in ("batch", "population"):
+        norm.forward(x, statistics=statistics)
+        assert not np.isfinite(norm.backward(x)).any()
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)
@@ -552,6 +557,18 @@ def test_elsewhere_it_passes_and_stays_in_its_feature(value, mode):
     y, expected = norm.forward(broken, **mode), norm.forward(inputs["x"], **mode)
     np.testing.assert_array_equal(np.delete(y, 2, axis=1), np.delete(expected, 2, axis=1))
     assert_same_state(norm, before)
+
+
+@pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("network", [False, True])
+def test_with_the_batchs_own_statistics_its_feature_is_no_silent_beta(value, network):
+    inputs = make()
+    norm = filled(inputs)
+    layer = Sequential([norm]) if network else norm
+    # Around a mean of 0 a variance too large is infinite; elsewhere it may be NaN by itself.
+    inputs["x"][:, 2] = 0
+    inputs["x"][3:5, 2] = value, -value
+    assert np.isnan(layer.forward(inputs["x"], statistics="batch")[:, 2]).all()
 
 
 @pytest.mark.parametrize("number", [0.5, np.float64(0.5), np.float32(0.5)], ids=repr)

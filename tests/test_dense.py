@@ -267,6 +267,7 @@ def test_repr():
         ({"rng": "seed"}, TypeError, "rng: expected a numpy.random.Generator, a seed or None"),
         ({"rng": -1}, ValueError, "rng: expected at least 0, got -1"),
         ({"dtype": int}, TypeError, "dtype: expected np.float32 or np.float64"),
+        ({"weight": np.ones((4, 3)), "dtype": int}, TypeError, "dtype: expected np.float32 or"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, error, message):

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid, Tanh, layers
+from npbn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh, layers
 from npbn.layers.base import ArrayAttribute
 
 LAYERS = {
@@ -163,6 +163,16 @@ def test_the_gradients_of_parameters_do_without_dx(make_layer, mode):
     assert none is None
     for one, other in zip((y, *gradients), (y_without, *gradients_without), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@each_layer
+@each_mode
+@pytest.mark.parametrize("size", [3e38, np.inf], ids=["too large", "inf"])
+def test_an_upstream_gradient_out_of_range_gives_no_warning(make_layer, mode, size):
+    layer = filled(make_layer)
+    y = layer.forward(batch(), **mode)
+    dx = layer.backward(np.copysign(np.float32(size), upstream(y)))
+    assert not np.isfinite(dx).all() or size < np.inf
 
 
 @each_layer
@@ -387,6 +397,14 @@ def test_the_statistics_of_the_last_batch_are_converted_too():
         assert getattr(norm, name).dtype == np.float32
         assert getattr(other, name).dtype == np.float64
         np.testing.assert_array_equal(getattr(other, name), getattr(norm, name))
+
+
+def test_arrays_are_kept_in_c_order_whatever_they_are_given_in():
+    array = np.asfortranarray(batch())
+    layer = Layer(parameters={"a": array}, state={"b": array})
+    for kept in (layer.parameters["a"], layer.gradients["a"], layer.state["b"]):
+        assert kept.flags.c_contiguous
+        assert not np.may_share_memory(kept, array)
 
 
 def test_an_attribute_stands_for_an_array_of_its_own_name():

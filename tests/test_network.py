@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -49,6 +50,16 @@ def train(network, steps=5):
         network, (batch(32), labels(32)), optimizer=SGD(0.1), steps=steps, batch_size=8
     ):
         pass
+
+
+def memory_of(call):
+    """How many bytes more are held after the call, and how many were at most."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
 
 class Scale(Layer):
@@ -223,6 +234,17 @@ class TestPasses:
         assert np.array_equal(dx, kept[1])
         assert np.array_equal(x, batch())
 
+    @pytest.mark.parametrize("last", [ReLU, Tanh])
+    def test_dx_of_a_batch_norm_at_the_start_is_new_or_out(self, last):
+        network, x = Sequential([BatchNorm(6), last(), Dense(6, 3, rng=0)]), batch()
+        y = network.forward(x, training=True)
+        dx = network.backward(y, input_gradient=True)
+        kept, out = dx.copy(), np.empty_like(x)
+        network.forward(x, training=True)
+        assert network.backward(-y, input_gradient=True, out=out) is out
+        assert np.array_equal(dx, kept)
+        assert np.array_equal(out, -kept)
+
     def test_out_is_written_and_returned(self):
         network, x = small(), batch()
         y = np.empty((8, 3), np.float32)
@@ -246,25 +268,53 @@ class TestPasses:
                 copy.deepcopy(fresh).forward(x, statistics="batch"),
             )
 
-    def test_a_step_allocates_no_array_of_a_layers_size(self):
-        import tracemalloc
-
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: [Dense(50, 400, rng=0), BatchNorm(400), Sigmoid(), Dense(400, 3, rng=0)],
+            lambda: [Dense(50, 400, rng=0), BatchNorm(400), ReLU(), Dense(400, 3, rng=0)],
+            lambda: [Dense(50, 400, rng=0), ReLU(), Dense(400, 3, rng=0)],
+            lambda: [BatchNorm(400), Dense(400, 3, rng=0)],
+        ],
+        ids=["Sigmoid", "ReLU", "ReLU alone", "BatchNorm first"],
+    )
+    def test_a_step_allocates_no_array_of_a_layers_size(self, make):
         rng = np.random.default_rng(0)
-        network = Sequential(
-            [Dense(50, 400, rng=0), BatchNorm(400), Sigmoid(), Dense(400, 3, rng=0)]
-        )
-        x, y = rng.normal(size=(200, 50)).astype(np.float32), rng.integers(3, size=200)
+        network = Sequential(make())
+        features = getattr(network.layers[0], "in_features", 400)
+        x, y = rng.normal(size=(200, features)).astype(np.float32), rng.integers(3, size=200)
 
         def step():
             _, dlogits = functional.softmax_cross_entropy(network.forward(x, training=True), y)
             network.backward(dlogits)
 
         step()
-        tracemalloc.start()
+        assert memory_of(step)[1] < 200 * 400 * 4
+
+    def test_with_out_it_allocates_no_array_of_that_size(self):
+        network = Sequential([Dense(400, 3, rng=0), Tanh(), Dense(3, 400, rng=0)])
+        x = np.ones((200, 400), np.float32)
+        y, dx = np.ones_like(x), np.empty_like(x)
+
+        def step():
+            network.forward(x, training=True, out=y)
+            network.backward(x, input_gradient=True, out=dx)
+
         step()
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 200 * 400 * 4
+        assert memory_of(step)[1] < x.nbytes
+
+    @pytest.mark.parametrize("activation", [[], [ReLU()]], ids=["", "ReLU"])
+    def test_a_batch_norm_after_a_dense_holds_one_array(self, activation):
+        layers = [Dense(50, 400, rng=0), BatchNorm(400), *activation, Dense(400, 3, rng=0)]
+        network, x = Sequential(layers), np.ones((200, 50), np.float32)
+        held, _ = memory_of(lambda: network.forward(x, training=True))
+        assert held < 2.5 * (200 * 400 * 4)
+
+    def test_gradients_of_one_size_share_two_arrays(self):
+        network = Sequential([Dense(50, 400, rng=0), Tanh(), Tanh(), Tanh(), Dense(400, 3, rng=0)])
+        y = network.forward(np.ones((200, 50), np.float32), training=True)
+        held, _ = memory_of(lambda: network.backward(y))
+        assert held < 2.5 * (200 * 400 * 4)
 
     def test_wrong_calls_name_the_layer_and_change_nothing(self):
         network = small()
@@ -390,6 +440,36 @@ class TestReadersLayers:
         assert np.array_equal(dx, kept[1])
         out = np.empty_like(y)
         assert network.forward(x, out=out) is out
+
+    @pytest.mark.parametrize("norm", [True, False])
+    def test_the_gradients_that_it_keeps_are_not_written(self, norm):
+        class Keeping(Identity):
+            def backward(self, dy):
+                self.arrays = dy, 2 * dy
+                self.copies = [array.copy() for array in self.arrays]
+                return self.arrays[1]
+
+        keeping = Keeping()
+        norms = [BatchNorm(5)] if norm else []
+        network = Sequential([Dense(6, 5, rng=0), *norms, ReLU(), keeping, Dense(5, 5, rng=1)])
+        kept = []
+        for seed in range(3):
+            network.backward(network.forward(batch(seed=seed), training=True))
+            kept += zip(keeping.arrays, keeping.copies, strict=True)
+        assert all(np.array_equal(array, before) for array, before in kept)
+
+    def test_out_may_be_the_array_that_it_returned(self):
+        class Constant(Identity):
+            kept = batch(seed=4)
+
+            def forward(self, x):
+                return self.kept
+
+        network = Sequential([Constant(), LeakyReLU()])
+        y = network.forward(batch())
+        out = network.layers[0].kept
+        assert network.forward(batch(), out=out) is out
+        assert np.array_equal(out, y)
 
     def test_it_is_told_the_statistics(self):
         class Told(Layer):
@@ -658,11 +738,26 @@ class TestExactStatistics:
         network.recompute_population(x, batch_size=4)
         assert network.layers[0].population_mean == pytest.approx(x.mean((0, 1, 2)), rel=1e-5)
 
-    def test_refuses_what_is_not_finite(self):
-        network = small()
+    def test_of_two_images_the_unbiased_variance_is_over_one_and_of_one_image_it_is_zero(self):
+        norm = BatchNorm(6, unbiased_population=True)
+        network, x = Sequential([norm]), batch(2)
+        network.recompute_population(x)
+        assert norm.population_variance == pytest.approx(x.var(0, ddof=1), rel=1e-5)
+        network.recompute_population(x[:1])
+        assert (norm.population_variance == 0).all()
+
+    @pytest.mark.parametrize("size", [np.inf, 1e200], ids=["inf", "too large to square"])
+    def test_refuses_what_is_not_finite(self, size):
+        network = small(dtype=np.float64)
         with pytest.raises(ValueError, match="not finite on the way to layer 1"):
-            network.recompute_population(batch() * np.float32(np.inf))
+            network.recompute_population(batch(dtype=np.float64) * size)
         assert (network.state["1.population_mean"] == 0).all()
+
+    def test_refuses_what_a_constant_feature_becomes_without_epsilon(self):
+        network = Sequential([BatchNorm(6, epsilon=0), BatchNorm(6)])
+        with pytest.raises(ValueError, match="not finite on the way to layer 1"):
+            network.recompute_population(np.ones((8, 6), np.float32))
+        assert (network.state["0.population_variance"] == 1).all()
 
 
 class TestFolding:
@@ -691,6 +786,14 @@ class TestFolding:
         assert np.array_equal(folded.forward(batch()), network.forward(batch()))
         folded.parameter_vector[:] = 0
         assert network.parameter_vector.any()
+
+    def test_numbers_out_of_range_give_no_warning(self):
+        norm = BatchNorm(2, epsilon=0)
+        network = Sequential([Dense(2, 2, weight=np.eye(2, dtype=np.float32)), norm])
+        norm.population_variance = np.array([0, 1e-30], np.float32)
+        norm.gamma = np.array([1, 1e30], np.float32)
+        weight = network.fold_batch_norm().layers[0].weight
+        np.testing.assert_array_equal(weight, [[np.inf, 0], [np.nan, np.inf]])
 
 
 class TestFiles:
