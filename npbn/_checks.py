@@ -139,7 +139,12 @@ def number(
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(f"{name}: expected a number, got {_kind(value)}")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name}: expected a finite number, got one that a float cannot hold"
+        ) from None
     if not (math.isfinite(result) and minimum <= result < below and result > above):
         bounds = [
             f"at least {minimum:g}" if minimum > -math.inf else "",

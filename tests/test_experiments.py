@@ -64,6 +64,8 @@ class TestRun:
             ({"learning_rate": float("nan")}, ValueError),
             ({"weight_std": -1}, ValueError),
             ({"hidden": (0,)}, ValueError),
+            ({"hidden": 5}, TypeError),
+            ({"learning_rate": 10**400}, ValueError),
             ({"batches": 0}, ValueError),
             ({"batch_size": 1}, ValueError),
             ({"training_images": 5}, ValueError),
