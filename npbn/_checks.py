@@ -177,6 +177,19 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
     return result
 
 
+def items(name: str, value: Any, kind: str) -> list[Any]:
+    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing."""
+    try:
+        each = iter(value)
+    except TypeError:
+        text = repr(value)
+        short = len(text) <= 80 and "\n" not in text and not text.startswith("<")
+        got, typed = (text, text) if short else (_kind(value), name)
+        advice = "" if value is None else f": pass [{typed}]"
+        raise TypeError(f"{name}: expected a list of {kind}, got {got}{advice}") from None
+    return list(each)
+
+
 def flag(name: str, value: Any) -> bool:
     """value as a Python bool; numbers and strings are refused."""
     if not isinstance(value, (bool, np.bool_)):

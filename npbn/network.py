@@ -37,7 +37,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        layers = list(layers)
+        layers = checks.items("layers", layers, "layers")
         if not layers:
             raise ValueError("layers: expected one layer or more, got none")
         for place, layer in enumerate(layers):

@@ -316,6 +316,15 @@ class TestRunAll:
         os.killpg(process.pid, signal.SIGINT)
         assert process.communicate(timeout=10)[0] == "stopped\n"
 
+    def test_a_single_run_is_no_list_of_them(self, tmp_path):
+        with pytest.raises(
+            TypeError, match=r"^runs: expected a list of runs, got a Run: pass \[runs\]"
+        ):
+            run_all(short(), tmp_path / "r")
+        with pytest.raises(TypeError, match=r"^runs: expected a list of runs, got 5: pass \[5\]"):
+            run_all(5, tmp_path / "r")
+        assert not (tmp_path / "r").exists()
+
     def test_another_experiment_has_runs_and_results_of_its_own(self, tmp_path):
         rolls = [functions.Roll(seed) for seed in range(5)]
         for _ in range(2):
