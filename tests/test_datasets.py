@@ -285,6 +285,14 @@ def test_fashion_mnist_has_a_folder_of_its_own(places, monkeypatch):
         datasets.load_fashion_mnist(folders["NPBN_DATA"])
 
 
+def test_a_path_is_shown_so_that_it_can_be_read(places):
+    for download in (True, False):
+        with pytest.raises(ValueError, match=r"data_dir: expected a path.*, got '/tmp/\\x00'"):
+            datasets.load_mnist("/tmp/\0", download=download)
+    with pytest.raises(FileNotFoundError, match=r"not found in '/tmp/a\\nb', nor"):
+        datasets.load_mnist("/tmp/a\nb", download=False)
+
+
 @pytest.mark.parametrize("how", ["data_dir", "NPBN_DATA"])
 def test_a_file_where_a_folder_is_meant_is_refused(places, how):
     folders, _, _ = places
