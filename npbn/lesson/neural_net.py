@@ -31,6 +31,7 @@ class NeuralNet:
         layers: ReLU, Sigmoid, `lambda: LeakyReLU(0.1)`. The output layer has none.
     use_batch_norm: whether each hidden layer is normalized, between its matrix product and its
         activation. A layer that is has no bias; beta takes its place.
+    TypeError or ValueError for arguments of another kind, and weights that do not fit together.
 
     network: the Sequential. training_accuracies: the validation accuracies sampled by `train`.
     history: the History of the last training, or None. name: "With Batch Norm", "Without Batch
