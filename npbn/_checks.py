@@ -139,7 +139,12 @@ def number(
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(f"{name}: expected a number, got {_kind(value)}")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name}: expected a finite number, got one that a float cannot hold"
+        ) from None
     if not (math.isfinite(result) and minimum <= result < below and result > above):
         bounds = [
             f"at least {minimum:g}" if minimum > -math.inf else "",
@@ -170,6 +175,19 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
     if result < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {result}")
     return result
+
+
+def items(name: str, value: Any, kind: str) -> list[Any]:
+    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing."""
+    try:
+        each = iter(value)
+    except TypeError:
+        text = repr(value)
+        short = len(text) <= 80 and "\n" not in text and not text.startswith("<")
+        got, typed = (text, text) if short else (_kind(value), name)
+        advice = "" if value is None else f": pass [{typed}]"
+        raise TypeError(f"{name}: expected a list of {kind}, got {got}{advice}") from None
+    return list(each)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,20 +67,23 @@ def accuracy_bands(
 
     groups: name -> one curve a run, sampled at steps 0, batches_per_sample, ..., all of one length.
     reported: name -> final accuracies found elsewhere, drawn as dots where the curves end. Drawn
-    into ax if given, else into a new figure; returns the figure. Errors as training_accuracies.
+    into ax if given, else into a new figure; returns the figure. Errors as training_accuracies, and
+    a ValueError for runs of other lengths.
     """
     batches_per_sample = _checks.integer("batches_per_sample", batches_per_sample, minimum=1)
+    checked = _checked_bands(groups)
+    found = {}
+    if reported is not None:
+        _check_mapping("reported", reported, "", '{"With Batch Norm": accuracies}')
+        found = _any_accuracies("reported", reported)
     axes = _axes(ax)
-    for index, (name, curves) in enumerate(groups.items()):
-        values = np.array(
-            [*_checked_curves({f"{name} {i}": c for i, c in enumerate(curves)}).values()]
-        )
+    for index, (name, values) in enumerate(checked.items()):
         steps = np.arange(values.shape[1]) * batches_per_sample
         colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.plot(steps, np.median(values, 0), label=name, color=colour, linewidth=1.5)
         end = values.shape[1] * batches_per_sample
-        for accuracy in (reported or {}).get(name, ()):
+        for accuracy in found.get(name, ()):
             axes.plot(end, accuracy, "o", color=colour, markeredgecolor="black", clip_on=False)
     axes.set_ylim(0, 1)
     axes.set_yticks(np.arange(0, 11, 2) / 10)
@@ -101,15 +104,24 @@ def accuracy_strips(
 
     groups: side -> category -> accuracies; every side has the same categories. reported: likewise,
     accuracies found elsewhere, drawn as bars. Drawn into ax if given, else into a new figure;
-    returns the figure.
+    returns the figure. ValueError for no sides, sides of other categories, values outside 0 to 1;
+    TypeError for arguments of another kind.
     """
+    checked = _checked_strips("groups", groups, "side", "category")
+    categories = list(next(iter(checked.values())))
+    for side, columns in checked.items():
+        if set(columns) != set(categories):
+            raise ValueError(
+                f"groups[{side!r}]: expected the categories {categories} like the first side, "
+                f"got {list(columns)}"
+            )
+    found = {} if reported is None else _checked_strips("reported", reported, "", "")
     axes = _axes(ax)
-    categories = list(next(iter(groups.values())))
-    for index, (side, columns) in enumerate(groups.items()):
+    for index, (side, columns) in enumerate(checked.items()):
         colour = COLOURS[index % len(COLOURS)]
         shift = 0.18 * (2 * index - len(groups) + 1)
         for place, category in enumerate(categories):
-            values = np.asarray(columns[category], np.float64)
+            values = columns[category]
             spread = np.linspace(-0.1, 0.1, len(values)) if len(values) > 1 else np.zeros(1)
             axes.plot(
                 place + shift + spread[: len(values)],
@@ -120,11 +132,11 @@ def accuracy_strips(
                 alpha=0.8,
                 label=side if place == 0 else None,
             )
-            for accuracy in (reported or {}).get(side, {}).get(category, ()):
+            for accuracy in found.get(side, {}).get(category, ()):
                 axes.plot(
                     [place + shift - 0.17, place + shift + 0.17], [accuracy] * 2, color="black"
                 )
-    if reported:
+    if found:
         axes.plot([], [], color="black", label="the lesson")
     axes.set_xticks(range(len(categories)), categories)
     axes.set_ylabel("Accuracy")
@@ -137,35 +149,83 @@ def accuracy_strips(
     return axes.figure.figure
 
 
-def _checked_curves(curves: Mapping[str, Sequence[float]]) -> dict[str, _checks.Array]:
-    if not isinstance(curves, Mapping):
-        raise TypeError(
-            f"curves: expected a mapping of names to accuracies, got a {type(curves).__name__}: "
-            'pass {"With Batch Norm": accuracies}'
-        )
-    if not curves:
-        raise ValueError("curves: expected one curve or more, got none")
-    checked: dict[str, _checks.Array] = {}
-    for name, values in curves.items():
-        if not isinstance(name, str):
-            raise TypeError(f"curves: expected names as keys, got {name!r}")
-        try:
-            accuracies = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            accuracies = None
-        if accuracies is None or accuracies.ndim != 1:
-            raise TypeError(f"curves[{name!r}]: expected a sequence of numbers, got {values!r:.60}")
-        if accuracies.size == 0:
-            raise ValueError(f"curves[{name!r}]: expected one accuracy or more, got none")
-        outside = ~((accuracies >= 0) & (accuracies <= 1))
-        if outside.any():
-            where = int(outside.argmax())
-            raise ValueError(
-                f"curves[{name!r}]: expected accuracies from 0 to 1, got {accuracies[where]} "
-                f"in place {where}"
-            )
-        checked[name] = accuracies
+def _checked_curves(curves: Any) -> dict[str, _checks.Array]:
+    _check_mapping("curves", curves, "curve", '{"With Batch Norm": accuracies}')
+    return {name: _accuracies(f"curves[{name!r}]", values) for name, values in curves.items()}
+
+
+def _checked_bands(groups: Any) -> dict[str, _checks.Array]:
+    """name -> accuracies (runs, samples)."""
+    _check_mapping("groups", groups, "group", '{"With Batch Norm": [accuracies, accuracies]}')
+    checked = {}
+    for name, curves in groups.items():
+        where = f"groups[{name!r}]"
+        runs = [
+            _accuracies(f"{where}[{place}]", curve)
+            for place, curve in enumerate(_checks.items(where, curves, "curves"))
+        ]
+        if not runs:
+            raise ValueError(f"{where}: expected one curve or more, got none")
+        for place, run in enumerate(runs):
+            if len(run) != len(runs[0]):
+                raise ValueError(
+                    f"{where}[{place}]: expected {len(runs[0])} accuracies like the first curve, "
+                    f"got {len(run)}: pass runs of one length"
+                )
+        checked[name] = np.array(runs)
     return checked
+
+
+def _checked_strips(
+    name: str, groups: Any, side_kind: str, column_kind: str
+) -> dict[str, dict[str, _checks.Array]]:
+    """side -> category -> accuracies, which may be none."""
+    _check_mapping(name, groups, side_kind, '{"With Batch Norm": {"ReLU": accuracies}}')
+    checked = {}
+    for side, columns in groups.items():
+        where = f"{name}[{side!r}]"
+        _check_mapping(where, columns, column_kind, '{"ReLU": accuracies}')
+        checked[side] = _any_accuracies(where, columns)
+    return checked
+
+
+def _any_accuracies(name: str, columns: Mapping[str, Any]) -> dict[str, _checks.Array]:
+    return {
+        category: _accuracies(f"{name}[{category!r}]", values, minimum=0)
+        for category, values in columns.items()
+    }
+
+
+def _check_mapping(name: str, value: Any, kind: str, form: str) -> None:
+    """kind: what each name names; "": there may be none. form: what to pass."""
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name}: expected a mapping of names, got a {type(value).__name__}: pass {form}"
+        )
+    if kind and not value:
+        raise ValueError(f"{name}: expected one {kind} or more, got none: pass {form}")
+    for key in value:
+        if not isinstance(key, str):
+            raise TypeError(f"{name}: expected names as keys, got {key!r}")
+
+
+def _accuracies(name: str, values: Any, minimum: int = 1) -> _checks.Array:
+    """values as an array (N,) from 0 to 1, N at least minimum."""
+    try:
+        accuracies = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        accuracies = None
+    if accuracies is None or accuracies.ndim != 1:
+        raise TypeError(f"{name}: expected a sequence of numbers, got {values!r:.60}")
+    if accuracies.size < minimum:
+        raise ValueError(f"{name}: expected one accuracy or more, got none")
+    outside = ~((accuracies >= 0) & (accuracies <= 1))
+    if outside.any():
+        where = int(outside.argmax())
+        raise ValueError(
+            f"{name}: expected accuracies from 0 to 1, got {accuracies[where]} in place {where}"
+        )
+    return accuracies
 
 
 def _axes(ax: Axes | None) -> Axes:

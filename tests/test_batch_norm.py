@@ -463,6 +463,18 @@ def test_backward_with_population_statistics_is_of_the_pass_that_was_computed():
         np.testing.assert_allclose(one, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["gamma", "population_mean"])
+def test_what_is_no_plain_array_is_not_assigned(name):
+    norm = BatchNorm(3, dtype=np.float64)
+    before = getattr(norm, name).copy()
+    for value in (np.ma.masked_less(np.full(3, 2.0), 3), [2.0] * 3, 2.0, np.full(3, 2)):
+        with pytest.raises(
+            TypeError, match=f"^{name}: expected a .*: pass|^{name}: .*float64, got"
+        ):
+            setattr(norm, name, value)
+    np.testing.assert_array_equal(getattr(norm, name), before)
+
+
 @each_mode
 @pytest.mark.parametrize(("center", "scale"), [(True, False), (False, True), (False, False)])
 def test_without_beta_or_gamma(center, scale, training, statistics, dtype, assert_close):

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
 
 def test_no_more_is_unpacked_than_expected(tmp_path):
     path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(GOOD + bytes(50_000_000), 1))
+    path.write_bytes(gzip.compress(GOOD + bytes(50_000_000)))
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="got more"):
@@ -135,6 +136,50 @@ def test_no_more_is_unpacked_than_expected(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def block_without_content():
+    """Deflate blocks of 90 bits, eight of them, whose codes take long to build, and no content."""
+    bits = "0" + "01" + "00000" + "00000" + "0111"  # not the last; own codes; 257, 1 and 18 of them
+    bits += "".join({2: "100", 17: "100"}.get(place, "000") for place in range(18))
+    bits += "1" + "1111111" + "1" + "1101011" + "0" + "0" + "0"  # 138 + 118 zeros, 1, 1; the end
+    bits *= 8
+    return bytes(int(bits[start : start + 8][::-1], 2) for start in range(0, len(bits), 8))
+
+
+GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+FLOODS = {
+    "a file too long": (GZIP + bytes(5_000_000), "expected 4069548 compressed bytes at most, got"),
+    "empty members": (gzip.compress(b"") * 100_000, "damaged .more than 10000 gzip members"),
+    "a long name": (GZIP[:3] + b"\x08" + GZIP[4:] + b"a" * 4_000_000, "cut off"),
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_a_file_made_to_take_long_is_refused_at_once(tmp_path, case):
+    content, message = FLOODS[case]
+    path = tmp_path / "flood.gz"
+    path.write_bytes(content)
+    started = time.thread_time()
+    with pytest.raises(ValueError, match=message):
+        read_idx(path, (4_000, 1_000), "")
+    assert time.thread_time() - started < 0.5
+
+
+def test_blocks_without_content_are_not_read_for_long(tmp_path, monkeypatch):
+    path = tmp_path / "flood.gz"
+    path.write_bytes(GZIP + block_without_content() * 30_000)
+    for seconds, message in ((60, "cut off"), (0.05, "damaged .made to take long: 0 bytes so far")):
+        monkeypatch.setattr("npbn.datasets._idx.SECONDS", seconds)
+        with pytest.raises(ValueError, match=message):
+            read_idx(path, (9_000, 1_000), "")
+
+
+def test_members_and_zeros_between_them_are_read(tmp_path):
+    path = tmp_path / "members.gz"
+    path.write_bytes(b"".join(gzip.compress(GOOD[i : i + 5]) + bytes(i) for i in range(0, 28, 5)))
+    read = read_idx(path, (3, 2, 2), sha256(GOOD))
+    np.testing.assert_array_equal(read, np.arange(12).reshape(3, 2, 2))
 
 
 # Finding the files of a small set that is made here
@@ -238,6 +283,14 @@ def test_fashion_mnist_has_a_folder_of_its_own(places, monkeypatch):
     assert datasets.load_fashion_mnist().test[1].tolist() == arrays[3].tolist()
     with pytest.raises(ValueError, match=r"wrong content.*give each its own folder"):
         datasets.load_fashion_mnist(folders["NPBN_DATA"])
+
+
+def test_a_path_is_shown_so_that_it_can_be_read(places):
+    for download in (True, False):
+        with pytest.raises(ValueError, match=r"data_dir: expected a path.*, got '/tmp/\\x00'"):
+            datasets.load_mnist("/tmp/\0", download=download)
+    with pytest.raises(FileNotFoundError, match=r"not found in '/tmp/a\\nb', nor"):
+        datasets.load_mnist("/tmp/a\nb", download=False)
 
 
 @pytest.mark.parametrize("how", ["data_dir", "NPBN_DATA"])

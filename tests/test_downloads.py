@@ -54,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(_download, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(_download, "GRACE", 1.0)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.files, server.asked, server.over = {}, [], threading.Event()
         server.address = f"http://127.0.0.1:{server.server_port}"
@@ -96,6 +97,25 @@ def endless(handler):
             handler.wfile.write(bytes(1 << 16))
     except OSError:  # the client has gone, as it should
         pass
+
+
+def drip(handler):
+    try:
+        while not handler.server.over.wait(0.05):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+    except OSError:
+        pass
+
+
+def dripping(handler):
+    handler.begin(1_000_000)
+    drip(handler)
+
+
+def dripping_header(handler):
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nServer: ")
+    drip(handler)
 
 
 def in_circles(handler):
@@ -145,6 +165,8 @@ DEAD = {
     "silent": (silent, "timed out"),
     "stalled": (stalled, "timed out"),
     "cut off": (cut_off, "IncompleteRead"),
+    "dripping": (dripping, "too slow: 0 bytes in 1 seconds"),
+    "dripping header": (dripping_header, "too slow: 0 bytes in 1 seconds"),
     "endless": (endless, "more than"),
     "redirects": (in_circles, "redirects"),
     "redirected to a login page": (to_a_login_page, "begin with b'<html>"),
@@ -236,14 +258,33 @@ def test_a_write_that_fails_half_way_leaves_nothing(server, tmp_path, monkeypatc
     with pytest.raises(type(error)) as raised:
         download_first([f"{server.address}/"], tmp_path / "file.gz", MD5)
     assert raised.value is error
+    if isinstance(error, OSError):
+        assert str(tmp_path / "file.gz") in str(error)
     assert left_in(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_the_error_of_the_system(server, tmp_path):
     server.files = {"/file.gz": CONTENT}
     (tmp_path / "in the way").write_bytes(b"")
-    with pytest.raises(OSError, match="in the way"):
+    with pytest.raises(OSError, match=r"in the way.file\.gz"):
         download_first([f"{server.address}/"], tmp_path / "in the way" / "file.gz", MD5)
+
+
+def test_a_slow_mirror_that_goes_on_is_waited_for(server, tmp_path, monkeypatch):
+    content = np.random.default_rng(0).bytes(6 << 16)
+
+    def slowly(handler):
+        handler.begin(len(content))
+        for start in range(0, len(content), 1 << 16):
+            handler.server.over.wait(0.15)
+            handler.wfile.write(content[start : start + (1 << 16)])
+
+    server.files = {"/file.gz": slowly}
+    monkeypatch.setattr(_download, "GRACE", 0.5)
+    monkeypatch.setattr(_download, "SLOWEST", 20_000)
+    md5 = hashlib.md5(content).hexdigest()
+    path = download_first([f"{server.address}/"], tmp_path / "file.gz", md5)
+    assert path.read_bytes() == content
 
 
 def test_several_at_once_do_not_disturb_each_other(server, tmp_path, monkeypatch):

@@ -64,6 +64,8 @@ class TestRun:
             ({"learning_rate": float("nan")}, ValueError),
             ({"weight_std": -1}, ValueError),
             ({"hidden": (0,)}, ValueError),
+            ({"hidden": 5}, TypeError),
+            ({"learning_rate": 10**400}, ValueError),
             ({"batches": 0}, ValueError),
             ({"batch_size": 1}, ValueError),
             ({"training_images": 5}, ValueError),
@@ -167,13 +169,46 @@ class TestResultsFile:
         ResultsFile(path).append(self.record(2))
         assert path.read_bytes() == whole
 
-    @pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b"[1]\n", b'{"run": 3}\n', b"\xff\n"])
-    def test_any_other_line_is_named(self, tmp_path, line):
+    @pytest.mark.parametrize("length", range(1, 9))
+    def test_a_line_torn_at_its_beginning_is_none_either(self, tmp_path, length):
+        path = tmp_path / "results"
+        path.write_bytes(self.record(0).as_json().encode()[:length])
+        ResultsFile(path).append(self.record(1))
+        assert list(read_results(path)) == [short(1)]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"nonsense\n",
+            b"{}\n",
+            b"[1]\n",
+            b'{"run": 3}\n',
+            b"\xff\n",
+            b"nonsense",
+            b"\0",
+            b"[" * 100_000 + b"\n",
+        ],
+        ids=lambda line: repr(line[:12]),
+    )
+    def test_any_other_line_is_named_and_kept(self, tmp_path, line):
         path = tmp_path / "results"
         ResultsFile(path).append(self.record(0))
-        path.write_bytes(path.read_bytes() + line)
-        with pytest.raises(ValueError, match=r"results, line 2: no result of a run"):
-            read_results(path)
+        path.write_bytes(before := path.read_bytes() + line)
+        for read in (read_results, ResultsFile):
+            with pytest.raises(ValueError, match=r"results, line 2: no result of a run"):
+                read(path)
+        assert path.read_bytes() == before
+
+    def test_a_file_that_is_not_its_own_is_left_alone(self, tmp_path):
+        path = tmp_path / "diary"
+        for content in (
+            b"a line without an end",
+            b' {"run":' + self.record(0).as_json()[7:].encode(),
+        ):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="diary, line 1: no result of a run"):
+                run_all([short(0)], path, perform=functions.made_up)
+            assert path.read_bytes() == content
 
     def test_no_file_has_no_results(self, tmp_path):
         assert read_results(tmp_path / "none") == {}
@@ -280,6 +315,15 @@ class TestRunAll:
         time.sleep(2.5)
         os.killpg(process.pid, signal.SIGINT)
         assert process.communicate(timeout=10)[0] == "stopped\n"
+
+    def test_a_single_run_is_no_list_of_them(self, tmp_path):
+        with pytest.raises(
+            TypeError, match=r"^runs: expected a list of runs, got a Run: pass \[runs\]"
+        ):
+            run_all(short(), tmp_path / "r")
+        with pytest.raises(TypeError, match=r"^runs: expected a list of runs, got 5: pass \[5\]"):
+            run_all(5, tmp_path / "r")
+        assert not (tmp_path / "r").exists()
 
     def test_another_experiment_has_runs_and_results_of_its_own(self, tmp_path):
         rolls = [functions.Roll(seed) for seed in range(5)]

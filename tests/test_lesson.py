@@ -78,6 +78,65 @@ class TestNeuralNet:
             "Dense(7, 10)",
         ]
 
+    @pytest.mark.parametrize(
+        ("weights", "error", "message"),
+        [
+            (np.ones((784, 10), np.float32), TypeError, "expected a list of arrays (in, out), got"),
+            (None, TypeError, "expected a list of arrays (in, out), got None"),
+            ([], ValueError, "expected one array (in, out) or more, got none"),
+            ([np.ones((4, 5))] * 2, ValueError, "expected shape (5, out), as the layer before it"),
+            ([np.ones((1, 4, 5))], ValueError, "expected shape (in, out), got (1, 4, 5)"),
+            ([np.ones((0, 5))], ValueError, "expected shape (in, out), got (0, 5)"),
+            ([np.ones((4, 5)), np.ones((5, 2), np.float32)], TypeError, "got float32: pass"),
+            ([[[1.0]]], TypeError, "pass np.asarray("),
+        ],
+    )
+    def test_weights_that_make_no_network_are_refused(self, weights, error, message):
+        with pytest.raises(error) as refused:
+            NeuralNet(weights, ReLU, True)
+        assert str(refused.value).startswith("initial_weights")
+        assert message in str(refused.value)
+
+    @pytest.mark.parametrize("activation", [BatchNorm, Dense, ReLU(), np.tanh, "relu", None])
+    def test_an_activation_that_makes_no_layer_is_refused(self, activation):
+        with pytest.raises(TypeError, match=r"^activation_fn: expected a layer class such as ReLU"):
+            NeuralNet(lesson.initial_weights(False, 0), activation, False)
+
+    @pytest.mark.parametrize("place", [".", "missing/file", "a\0b"])
+    def test_a_file_that_cannot_be_written_is_refused_before_the_first_step(
+        self, digits, tmp_path, monkeypatch, place
+    ):
+        net = NeuralNet(lesson.initial_weights(False, 0), ReLU, True)
+        with pytest.raises((OSError, ValueError), match="save_model_as: "):
+            net.train(0.1, 20, 10, str(tmp_path / place), data=digits, seed=0)
+        with pytest.raises(TypeError, match="save_model_as: expected a path or None, got 5"):
+            net.train(0.1, 20, 10, 5, data=digits, seed=0)
+        assert net.history is None
+        assert not list(tmp_path.iterdir())
+
+    def test_a_path_in_bytes_is_one(self, digits, tmp_path):
+        net = NeuralNet(lesson.initial_weights(False, 0), ReLU, True)
+        path = os.fsencode(tmp_path / "model")
+        net.train(0.1, 2, 1, path, data=digits, seed=0)
+        net.test(restore_from=path, data=digits)
+
+    def test_a_small_test_set_has_as_many_predictions(self, digits, capsys):
+        data = digits._replace(test=(digits.test[0][:30], digits.test[1][:30]))
+        net = NeuralNet(lesson.initial_weights(False, 0), ReLU, True)
+        net.test(include_individual_predictions=True, data=data)
+        _, predictions, single = lines(capsys)
+        assert len(ast.literal_eval(predictions.removeprefix("30 Predictions: "))) == 30
+        assert single.startswith("Accuracy on 30 samples: ")
+
+    def test_words_are_no_flags(self, digits, capsys):
+        net = NeuralNet(lesson.initial_weights(False, 0), ReLU, True)
+        for name in ("test_training_accuracy", "include_individual_predictions"):
+            with pytest.raises(TypeError, match=f"^{name}: expected True or False"):
+                net.test(**{name: "no"}, data=digits)
+        with pytest.raises(TypeError, match=r"^test_training_accuracy: expected True or False"):
+            lesson.batch_norm_test("no", data=digits)
+        assert not lines(capsys)
+
     def test_train_and_test_print_the_lessons_lines(self, digits, capsys):
         net = NeuralNet(lesson.initial_weights(False, seed=0), ReLU, True)
         net.train(0.1, 60, 20, data=digits, seed=0)
@@ -174,6 +233,10 @@ class TestTrainAndTest:
     def test_the_plot_asks_for_batches_per_sample(self):
         with pytest.raises(TypeError, match="batches_per_sample"):
             lesson.plot_training_accuracies()
+
+    def test_the_plot_takes_networks_alone(self):
+        with pytest.raises(TypeError, match=r"args\[0\]: expected a NeuralNet, got 5"):
+            lesson.plot_training_accuracies(5, batches_per_sample=5)
 
 
 class TestReportedFigures:

@@ -96,7 +96,7 @@ def test_saves_without_pyplot(tmp_path):
 @pytest.mark.parametrize(
     ("curves", "error", "message"),
     [
-        ([0.1, 0.9], TypeError, "curves: expected a mapping of names to accuracies, got a list"),
+        ([0.1, 0.9], TypeError, "curves: expected a mapping of names, got a list: pass {"),
         ({}, ValueError, "curves: expected one curve or more, got none"),
         ({3: [0.1]}, TypeError, "curves: expected names as keys, got 3"),
         ({"a": []}, ValueError, "curves['a']: expected one accuracy or more, got none"),
@@ -130,3 +130,72 @@ def test_a_refused_curve_leaves_the_axes_as_they_were():
     with pytest.raises(ValueError, match="'b'"):
         plotting.training_accuracies({"a": [0.1], "b": []}, 500, ax=axes)
     assert not axes.get_lines()
+
+
+def a_side(*accuracies, category="ReLU"):
+    return {category: list(accuracies)}
+
+
+@pytest.mark.parametrize(
+    ("groups", "reported", "error", "message"),
+    [
+        ({}, None, ValueError, "groups: expected one side or more, got none"),
+        ([0.9], None, TypeError, "groups: expected a mapping of names, got a list"),
+        ({"a": [0.9]}, None, TypeError, "groups['a']: expected a mapping of names, got a list"),
+        ({"a": {}}, None, ValueError, "groups['a']: expected one category or more"),
+        (
+            {"a": a_side(0.9), "b": a_side(0.9, category="Sigmoid")},
+            None,
+            ValueError,
+            "groups['b']: expected the categories ['ReLU'] like the first side, got ['Sigmoid']",
+        ),
+        (
+            {"a": a_side(0.9, 7.0)},
+            None,
+            ValueError,
+            "groups['a']['ReLU']: expected accuracies from",
+        ),
+        ({"a": a_side(0.9)}, {"a": a_side(7.0)}, ValueError, "reported['a']['ReLU']: expected acc"),
+        ({"a": a_side(0.9)}, [0.9], TypeError, "reported: expected a mapping of names, got a list"),
+    ],
+)
+def test_refuses_what_makes_no_strips(groups, reported, error, message):
+    axes = Figure().subplots()
+    with pytest.raises(error) as refused:
+        plotting.accuracy_strips(groups, reported=reported, ax=axes)
+    assert message in str(refused.value)
+    assert not axes.get_lines()
+
+
+@pytest.mark.parametrize(
+    ("groups", "reported", "error", "message"),
+    [
+        ({}, None, ValueError, "groups: expected one group or more, got none"),
+        ([1], None, TypeError, "groups: expected a mapping of names, got a list"),
+        ({"a": 1}, None, TypeError, "groups['a']: expected a list of curves, got 1: pass [1]"),
+        ({"a": [1]}, None, TypeError, "groups['a'][0]: expected a sequence of numbers, got 1"),
+        ({"a": []}, None, ValueError, "groups['a']: expected one curve or more, got none"),
+        (
+            {"a": [[0.1, 0.2], [0.3]]},
+            None,
+            ValueError,
+            "groups['a'][1]: expected 2 accuracies like the first curve, got 1",
+        ),
+        ({"a": [[0.1, 7.0]]}, None, ValueError, "groups['a'][0]: expected accuracies from 0 to 1"),
+        ({"a": [[0.1]]}, {"a": [7.0]}, ValueError, "reported['a']: expected accuracies from 0 to"),
+        ({"a": [[0.1]]}, [0.9], TypeError, "reported: expected a mapping of names, got a list"),
+    ],
+)
+def test_refuses_what_makes_no_bands(groups, reported, error, message):
+    axes = Figure().subplots()
+    with pytest.raises(error) as refused:
+        plotting.accuracy_bands(groups, 500, reported=reported, ax=axes)
+    assert message in str(refused.value)
+    assert not axes.get_lines()
+
+
+def test_categories_and_reported_figures_may_be_empty():
+    groups = {"a": {"ReLU": [], "Sigmoid": [0.5]}}
+    plotting.accuracy_strips(groups, reported={})
+    plotting.accuracy_strips(groups, reported={"a": {}})
+    plotting.accuracy_bands({"a": [[0.1, 0.2]]}, 500, reported={"a": []})

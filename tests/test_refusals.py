@@ -25,6 +25,7 @@ from npbn import (
     Tanh,
     fit,
     functional,
+    gradient_check,
     training_steps,
 )
 from npbn.testing import CASES
@@ -618,6 +619,13 @@ def test_a_batch_that_is_not_finite_moves_no_population_statistics(make, place, 
         (lambda n, x: n.backward(x), "call forward again"),
         (lambda n, x: Sequential([n.layers[0]]), "copy.deepcopy(layer)"),
         (lambda n, x: Sequential([ReLU]), "write ReLU(...)"),
+        (lambda n, x: Sequential(Dense(2, 3)), "a list of layers, got Dense(2, 3): pass [Dense("),
+        (lambda n, x: Sequential(n), "layers: expected a list of layers, got a Sequential: pass ["),
+        (
+            lambda n, x: Sequential(Dense),
+            "layers: expected a list of layers, got type <class 'npbn",
+        ),
+        (lambda n, x: Sequential(None), "layers: expected a list of layers, got None"),
         (lambda n, x: fit(n, (x, x), optimizer=SGD, steps=1), "write SGD(...)"),
         (lambda n, x: functional.relu_forward(np.ma.masked_less(x, 0)), "np.asarray(x)"),
     ],
@@ -627,6 +635,23 @@ def test_the_message_says_what_to_type(call, advice):
     with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
         call(network(), x)
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["", "negative", "long"])
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (SGD, "learning_rate"),
+        (Dropout, "rate"),
+        (lambda value: BatchNorm(3, epsilon=value), "epsilon"),
+        (lambda value: SGD(lambda step: value).step(network()), "learning_rate"),
+        (lambda value: gradient_check(ReLU(), np.ones((6, 4)), tolerance=value), "tolerance"),
+    ],
+    ids=["SGD", "Dropout", "epsilon", "schedule", "tolerance"],
+)
+def test_an_integer_that_no_float_can_hold_is_refused_by_name(call, name, value):
+    with pytest.raises(ValueError, match=rf"^{name}.*: expected a finite number, got one that"):
+        call(value)
 
 
 def test_an_epsilon_that_the_type_would_make_0_is_refused():

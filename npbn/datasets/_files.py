@@ -87,8 +87,10 @@ def _folder(name: str, value: str | os.PathLike[str]) -> Path:
         folder = Path(value).expanduser()
     except TypeError:
         raise TypeError(f"{name}: expected a path, got {value!r}") from None
+    if "\0" in str(folder):
+        raise ValueError(f"{name}: expected a path, which has no NUL, got {value!r}")
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{name}: expected a folder, got the file {folder}")
+        raise ValueError(f"{name}: expected a folder, got the file {str(folder)!r}")
     return folder
 
 
@@ -111,7 +113,7 @@ def _missing(
     looked_in: list[Path],
     data_dir: str | os.PathLike[str] | None,
 ) -> str:
-    places = " or ".join(str(folder) for folder in looked_in)
+    places = " or ".join(repr(str(folder)) for folder in looked_in)
     if data_dir is not None:
         other = "another data_dir"
     else:

@@ -60,7 +60,10 @@ class Run:
         set_checked("learning_rate", checks.number("learning_rate", self.learning_rate, minimum=0))
         if self.weight_std is not None:
             set_checked("weight_std", checks.number("weight_std", self.weight_std, minimum=0))
-        widths = tuple(checks.integer("hidden", each, minimum=1) for each in self.hidden)
+        widths = tuple(
+            checks.integer("hidden", each, minimum=1)
+            for each in checks.items("hidden", self.hidden, "widths")
+        )
         set_checked("hidden", widths)
         for name, minimum in (
             ("batches", 1),

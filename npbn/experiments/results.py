@@ -17,6 +17,9 @@ from npbn.experiments.measure import Result
 
 Kinds = tuple[Any, Any]
 
+# How every record's line begins: a tail that does not was not left by an append.
+START = b'{"run":'
+
 
 @dataclass(frozen=True)
 class Record:
@@ -79,7 +82,8 @@ def read_results(path: str | os.PathLike[str], kinds: Kinds = (Run, Result)) -> 
     kinds: the classes of the runs and of their results.
 
     A last line without its end, as a process leaves that was killed while it wrote, does not count.
-    ValueError, naming file and line, for any other line that is no record.
+    ValueError, naming file and line, for any other line that is no record, and the file stays as it
+    is.
     """
     return {record.run: record for record in _records(Path(path), kinds)}
 
@@ -89,11 +93,14 @@ def _records(path: Path, kinds: Kinds) -> Iterator[Record]:
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
+            torn = not line.endswith(b"\n")
+            if torn and (line.startswith(START) or START.startswith(line)):
                 return
             try:
+                if torn:
+                    raise ValueError("neither a whole line nor the beginning of a result")
                 yield Record.from_json(line, kinds)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(
                     f"{path}, line {number}: no result of a run ({type(error).__name__}: {error}): "
                     "remove the line, or pass another file"

@@ -55,7 +55,7 @@ def run_all(
     bad results file.
     """
     workers = checks.integer("workers", workers, minimum=1)
-    runs = list(dict.fromkeys(runs))
+    runs = list(dict.fromkeys(checks.items("runs", runs, "runs")))
     file = ResultsFile(path, (type(runs[0]) if runs else Run, result_type))
     waiting = [run for run in runs if not _is_settled(file.records.get(run))]
     with progress_bar(

@@ -254,7 +254,11 @@ def _arrays(cache: Any) -> list[Array]:
 
 
 class ArrayAttribute:
-    """`layer.gamma`: reads one of a layer's arrays; assigning copies into it."""
+    """`layer.gamma`: reads one of a layer's arrays; assigning copies into it.
+
+    Assigning raises TypeError or ValueError for an array of another type or shape, AttributeError
+    for one that was left out.
+    """
 
     def __init__(self, kind: str, description: str) -> None:
         self.kind = kind
@@ -272,7 +276,7 @@ class ArrayAttribute:
         array = getattr(layer, self.kind).get(self.name)
         if array is None:
             raise AttributeError(f"{layer!r} has no {self.name}")
-        value = np.asarray(value)
+        value = checks.float_array(self.name, value)
         checks.has_shape(self.name, value, array.shape)
         checks.same_dtype(array, **{self.name: value})
         array[...] = value

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from npbn import _checks as checks
 from npbn.layers.base import Layer
 
 
@@ -15,7 +16,7 @@ def size(layer: Layer) -> int:
 
 def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers, if a network can be made of them; else a TypeError or ValueError."""
-    layers = list(layers)
+    layers = checks.items("layers", layers, "layers")
     if not layers:
         raise ValueError("layers: expected one layer or more, got none")
     for place, layer in enumerate(layers):

@@ -73,12 +73,15 @@ def plot_training_accuracies(*args: NeuralNet, **kwargs: Any) -> None:
     """Show how the validation accuracies of one or more trained networks changed in training.
 
     args: NeuralNet objects. kwargs: batches_per_sample, the one given to `train`. TypeError without
-    it.
+    it, or for anything else.
     """
     if set(kwargs) != {"batches_per_sample"}:
         raise TypeError(
             f"expected the keyword batches_per_sample and no other, got {sorted(kwargs)}"
         )
+    for place, each in enumerate(args):
+        if not isinstance(each, NeuralNet):
+            raise TypeError(f"args[{place}]: expected a NeuralNet, got {each!r:.60}")
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
@@ -104,6 +107,7 @@ def batch_norm_test(
     and shows what goes wrong: of a single image they say nothing, and every prediction is the same.
     False normalizes with those of the population. Returns the network.
     """
+    checks.flag("test_training_accuracy", test_training_accuracy)
     seed = fresh_seed() if seed is None else seed
     net = NeuralNet(initial_weights(False, seed), ReLU, True)
     net.train(0.01, 2000, 2000, data=data, batch_size=batch_size, seed=seed, progress=progress)

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from os import PathLike
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
 from npbn import _checks as checks
-from npbn import datasets
+from npbn import checkpoint, datasets
 from npbn._checks import Array, Statistics
 from npbn.datasets import Dataset
 from npbn.layers import BatchNorm, Dense, Layer
@@ -32,6 +31,7 @@ class NeuralNet:
         layers: ReLU, Sigmoid, `lambda: LeakyReLU(0.1)`. The output layer has none.
     use_batch_norm: whether each hidden layer is normalized, between its matrix product and its
         activation. A layer that is has no bias; beta takes its place.
+    TypeError or ValueError for arguments of another kind, and weights that do not fit together.
 
     network: the Sequential. training_accuracies: the validation accuracies sampled by `train`.
     history: the History of the last training, or None. name: "With Batch Norm", "Without Batch
@@ -49,14 +49,8 @@ class NeuralNet:
 
     def build_network(self, initial_weights: Sequence[Array], activation_fn: Activation) -> None:
         """Set `self.network`: hidden layers with activation_fn, and an output layer without."""
-        initial_weights = [
-            checks.float_array(f"initial_weights[{place}]", weights)
-            for place, weights in enumerate(initial_weights)
-        ]
-        if not initial_weights:
-            raise ValueError("initial_weights: expected one array (in, out) or more, got none")
-        if not isinstance(activation_fn, type) or not issubclass(activation_fn, Layer):
-            _check_makes_layers(activation_fn)
+        initial_weights = _checked_weights(initial_weights)
+        _check_makes_layers(activation_fn)
         layers: list[Layer] = []
         for weights in initial_weights[:-1]:
             layers += self.fully_connected(weights, activation_fn)
@@ -98,7 +92,8 @@ class NeuralNet:
         goes to `training_accuracies`. A loss that is not finite ends the run, and the rest of the
         samples show what the network then says. Ctrl-C ends it early; `history.interrupted` tells.
 
-        save_model_as: the one file that `test` can restore from.
+        save_model_as: the one file that `test` can restore from; an OSError before the first step
+            if it could not be written.
         data: a Dataset; None: MNIST.
         seed: orders the batches; None: a fresh one, printed.
         """
@@ -107,8 +102,8 @@ class NeuralNet:
         checks.integer("batches_per_sample", batches_per_sample, minimum=1)
         if seed is not None:
             checks.integer("seed", seed, minimum=0)
-        if save_model_as is not None and not (folder := Path(save_model_as).parent).is_dir():
-            raise FileNotFoundError(f"save_model_as: there is no folder {folder}: make it first")
+        if save_model_as is not None:
+            _check_can_save(save_model_as)
         data = default_data() if data is None else _checked_data(data)
         self.history = fit(
             self.network,
@@ -139,28 +134,53 @@ class NeuralNet:
         *,
         data: Dataset | None = None,
     ) -> None:
-        """Print the accuracy on the test set, and if asked that of 200 predictions, one at a time.
+        """Print the accuracy on the test set, and if asked that of 200 predictions, one at a time
+        (of fewer where the test set has no 200).
 
         test_training_accuracy: True normalizes with the statistics of what is predicted, the whole
             test set or one single image; False, as it should be, with those of the population.
         restore_from: a file that `train` saved.
         data: a Dataset; None: MNIST.
         """
+        by_batch = checks.flag("test_training_accuracy", test_training_accuracy)
+        checks.flag("include_individual_predictions", include_individual_predictions)
         data = default_data() if data is None else _checked_data(data)
         if restore_from is not None:
             self.network.load(restore_from)
         images, labels = data.test
-        statistics: Statistics = "batch" if test_training_accuracy else "population"
+        statistics: Statistics = "batch" if by_batch else "population"
         accuracy = self.network.accuracy(images, labels, statistics=statistics)
         print(f"{self.name}: Accuracy on full test set = {accuracy}")
         if include_individual_predictions:
             predictions = single_predictions(self.network, images, statistics)
             correct = int(np.count_nonzero(predictions == labels[: len(predictions)]))
-            print("200 Predictions:", predictions)
-            print("Accuracy on 200 samples:", correct / len(predictions))
+            print(f"{len(predictions)} Predictions:", predictions)
+            print(f"Accuracy on {len(predictions)} samples:", correct / len(predictions))
 
     def __repr__(self) -> str:
         return f"NeuralNet({self.name}, {self.network!r})"
+
+
+def _checked_weights(initial_weights: Any) -> list[Array]:
+    if isinstance(initial_weights, np.ndarray):
+        raise TypeError(
+            "initial_weights: expected a list of arrays (in, out), got an array of shape "
+            f"{initial_weights.shape}: pass [initial_weights] for a network of one layer"
+        )
+    given = checks.items("initial_weights", initial_weights, "arrays (in, out)")
+    if not given:
+        raise ValueError("initial_weights: expected one array (in, out) or more, got none")
+    weights: list[Array] = []
+    for place, each in enumerate(given):
+        name = f"initial_weights[{place}]"
+        array = checks.float_array(name, each)
+        inputs = weights[-1].shape[1] if weights else "in"
+        if array.ndim != 2 or array.size == 0 or (weights and len(array) != inputs):
+            reason = f", as the layer before it has {inputs} outputs" if weights else ""
+            raise ValueError(f"{name}: expected shape ({inputs}, out){reason}, got {array.shape}")
+        weights.append(array)
+        checks.same_dtype(weights[0], **{name: array})
+    return weights
 
 
 def _check_makes_layers(activation_fn: Any) -> None:
@@ -169,10 +189,25 @@ def _check_makes_layers(activation_fn: Any) -> None:
         with suppress(TypeError):
             made = activation_fn()
     if not isinstance(made, Layer):
+        hint = f": pass {type(activation_fn).__name__}" if isinstance(activation_fn, Layer) else ""
         raise TypeError(
             "activation_fn: expected a layer class such as ReLU, or a call without arguments that "
-            f"makes a layer, got {activation_fn!r}"
+            f"makes a layer, got {activation_fn!r}{hint}"
         )
+
+
+def _check_can_save(path: Any) -> None:
+    try:
+        fspath(path)
+    except TypeError:
+        raise TypeError(f"save_model_as: expected a path or None, got {path!r}") from None
+    try:
+        checkpoint.check_save(path, {}, {})
+    except OSError as error:
+        error.strerror = f"save_model_as: pass a file that can be written: {error.strerror}"
+        raise
+    except ValueError as error:
+        raise ValueError(f"save_model_as: {error}") from None
 
 
 def _checked_data(data: Dataset) -> Dataset:
