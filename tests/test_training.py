@@ -680,6 +680,19 @@ class TestCheckpoints:
         assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
         assert optimizer.iterations == 0
 
+    def test_a_layers_generator_beyond_its_buffer_is_refused(self, tmp_path):
+        path = tmp_path / "run"
+        rng = np.random.Generator(np.random.MT19937(3))
+        network = Sequential([Dense(6, 3, rng=0), Dropout(0.5, rng=rng)])
+        fit(network, digits(), optimizer=SGD(0.1), steps=2, checkpoint=path)
+        arrays, header = checkpoint.load(path)
+        header["generators"]["1._rng"]["state"]["pos"] = 2**30
+        checkpoint.save(path, arrays, header)
+        before = network.parameter_vector.copy()
+        with pytest.raises(ValueError, match="expected a position from 0 to 624, got 1073741824"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=3, checkpoint=path, resume=True)
+        assert np.array_equal(network.parameter_vector, before)
+
     def test_a_run_of_no_steps_yet_goes_on(self, tmp_path):
         options = {"optimizer": SGD(0.1), "checkpoint": tmp_path / "run", "resume": True}
         fit(build(), digits(), steps=0, **options)

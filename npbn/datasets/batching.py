@@ -118,9 +118,8 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         try:
             rows, position, epoch, now = (state[k] for k in ("rows", "position", "epoch", "now"))
             position = _checks.integer("position", position, minimum=0)
-            trial = kind()
-            trial.state = now
-            trial.state = epoch
+            bit_generator_in(kind, now)
+            trial = bit_generator_in(kind, epoch)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"state: expected what state() of Minibatches with a {kind.__name__} returned, "
@@ -167,3 +166,23 @@ def plain_state(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain_state(each) for key, each in value.items()}
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def bit_generator_in(kind: type[np.random.BitGenerator], state: Any) -> np.random.BitGenerator:
+    """A new bit generator of this kind in a state that may come from anywhere.
+
+    ValueError, or NumPy's KeyError, TypeError or OverflowError, for a state that none can have.
+    """
+    bit_generator = kind()
+    bit_generator.state = state
+    if plain_state(bit_generator.state) != plain_state(state):
+        raise ValueError(f"generator: expected a state of {kind.__name__}, got {state!r:.60}")
+    # NumPy takes any place in these buffers, and reads beyond them with the next number.
+    place, last = 0, 0
+    if issubclass(kind, np.random.MT19937):
+        place, last = state["state"]["pos"], 624
+    elif issubclass(kind, np.random.Philox):
+        place, last = state["buffer_pos"], 4
+    if not 0 <= place <= last:
+        raise ValueError(f"generator: expected a position from 0 to {last}, got {place}")
+    return bit_generator

@@ -14,7 +14,7 @@ from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
 from npbn._history import History, packed, unpacked
-from npbn.datasets.batching import Minibatches, plain_state
+from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
 from npbn.functional.losses import _softmax_cross_entropy, softmax_cross_entropy
 from npbn.network import Sequential
 from npbn.optimizers import Optimizer
@@ -146,7 +146,7 @@ class Run:
             step = checks.integer("step", header["step"], minimum=0)
             history = unpacked(arrays, header, step)
             for name, rng in generators.items():
-                type(rng.bit_generator)().state = header["generators"][name]
+                bit_generator_in(type(rng.bit_generator), header["generators"][name])
             self.batches.restore(header["batches"])
             checkpoints.check_arrays(path, arrays, own_arrays)
             vectors = dict.fromkeys(kept, self.network.parameter_vector)
