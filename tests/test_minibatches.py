@@ -259,6 +259,18 @@ def broken_states():
     }
 
 
+def test_a_generator_is_drawn_from_when_the_first_batch_is_asked_for():
+    rng = np.random.default_rng(3)
+    batches = minibatches(*numbered(10), 4, rng)
+    stored = json.dumps(batches.state())
+    assert rng.bit_generator.state == np.random.default_rng(3).bit_generator.state
+    expected = take(batches, 8)
+    other = minibatches(*numbered(10), 4, np.random.default_rng(4))
+    take(other, 2)
+    other.restore(json.loads(stored))
+    assert same(take(other, 8), expected)
+
+
 @pytest.mark.parametrize("key", ["epoch", "now"])
 @pytest.mark.parametrize("place", [-1, 625, 2**31 - 1])
 @pytest.mark.parametrize("kind", [np.random.MT19937, np.random.Philox])

@@ -680,6 +680,29 @@ class TestCheckpoints:
         assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
         assert optimizer.iterations == 0
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda arrays, header: header.update(iterations=-1),
+            lambda arrays, header: arrays.pop("network.0.weight"),
+            lambda arrays, header: arrays.pop("optimizer.velocity"),
+        ],
+    )
+    def test_what_is_refused_leaves_the_callers_generator(self, damage, tmp_path):
+        options = {"steps": 5, "checkpoint": tmp_path / "run"}
+        optimizer = SGD(0.1, momentum=0.9)
+        fit(build(), digits(), optimizer=optimizer, seed=np.random.default_rng(1), **options)
+        arrays, header = checkpoint.load(tmp_path / "run")
+        damage(arrays, header)
+        checkpoint.save(tmp_path / "run", arrays, header)
+        rng = np.random.default_rng(7)
+        options |= {"optimizer": SGD(0.1, momentum=0.9), "seed": rng}
+        with pytest.raises(ValueError, match="not what this run's checkpoint holds"):
+            fit(build(), digits(), resume=True, **options)
+        with pytest.raises(ValueError, match="expected classes"):
+            fit(build(), digits(), (digits()[0], digits()[1] + 1), **options)
+        assert rng.bit_generator.state == np.random.default_rng(7).bit_generator.state
+
     def test_a_layers_generator_beyond_its_buffer_is_refused(self, tmp_path):
         path = tmp_path / "run"
         rng = np.random.Generator(np.random.MT19937(3))

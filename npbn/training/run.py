@@ -147,7 +147,7 @@ class Run:
             history = unpacked(arrays, header, step)
             for name, rng in generators.items():
                 bit_generator_in(type(rng.bit_generator), header["generators"][name])
-            self.batches.restore(header["batches"])
+            self.batches.check_state(header["batches"])
             checkpoints.check_arrays(path, arrays, own_arrays)
             vectors = dict.fromkeys(kept, self.network.parameter_vector)
             checkpoints.check_arrays(path, kept, vectors)
@@ -159,6 +159,7 @@ class Run:
                 f"{path}: not what this run's checkpoint holds ({type(error).__name__}: {error}): "
                 "pass what the run was started with, or another file"
             ) from error
+        self.batches.restore(header["batches"])
         for name, rng in generators.items():
             rng.bit_generator.state = header["generators"][name]
         for name, value in own_arrays.items():
