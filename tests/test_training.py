@@ -894,6 +894,45 @@ class TestWhatAReviewFound:
             )
         assert len(history.losses) == 6
 
+    @pytest.mark.parametrize(
+        ("first", "other"),
+        [
+            ((lambda step: 0.1, 0.3), (lambda step: 0.2, 0.3)),
+            ((lambda step: 0.1, 0.3), (lambda step: 0.1 if step < 4 else 0.2, 0.3)),
+            ((np.full(195, 0.1), 0.3), (np.full(195, 0.2), 0.3)),
+            ((0.1, 1 / 3), (0.1, 0.333333)),
+        ],
+    )
+    def test_another_rate_that_is_written_the_same_is_refused(self, first, other, tmp_path):
+        def run(rate, dropout, **options):
+            layers = [Dense(6, 16, rng=0), LeakyReLU(0.2), Dropout(dropout, rng=5)]
+            network = Sequential([*layers, Dense(16, 3, use_bias=False, rng=1)])
+            rate = rate[: network.parameter_vector.size] if isinstance(rate, np.ndarray) else rate
+            before = network.parameter_vector.copy()
+            try:
+                fit(network, digits(), optimizer=SGD(rate), checkpoint=tmp_path / "c", **options)
+            except ValueError:
+                assert np.array_equal(network.parameter_vector, before)
+                raise
+
+        run(*first, steps=5)
+        with pytest.raises(ValueError, match="pass what the run was started with"):
+            run(*other, steps=9, resume=True)
+        run(*first, steps=9, resume=True)
+
+    def test_a_schedule_is_asked_once_an_update_also_with_a_checkpoint(self, tmp_path):
+        asked = []
+
+        def schedule(step):
+            asked.append(step)
+            return [0.3, 0.2, 0.1, 0.0][step]
+
+        options = {"checkpoint": tmp_path / "c", "checkpoint_every": 1, "resume": True}
+        fit(build(), digits(), optimizer=SGD(schedule), steps=3, **options)
+        assert asked == [0, 1, 2]
+        fit(build(), digits(), optimizer=SGD(schedule), steps=4, **options)
+        assert asked == [0, 1, 2, 0, 2, 3]
+
     def test_resuming_a_diverged_run_raises_if_told_to(self, tmp_path):
         network, optimizer = exploding()
         options = {"steps": 40, "checkpoint": tmp_path / "c"}

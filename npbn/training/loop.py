@@ -71,7 +71,8 @@ def fit(
     checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
     optimizer, generators, place in the data, history. With resume=True a run goes on from that
     file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start. OSError where the file cannot be written, on a full disk say: the file is the old one,
+    start, and a schedule is asked again for its first and last rate, which must be as they were.
+    OSError where the file cannot be written, on a full disk say: the file is the old one,
     the network keeps what it learnt, and the error's `history` is the History so far.
 
     BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.

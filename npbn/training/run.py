@@ -63,6 +63,8 @@ class Run:
         self._loss = _softmax_cross_entropy if known else softmax_cross_entropy
         self.step = 0
         self.history = History()
+        # [update, rate] of a schedule's first and last, which tell it from another of its name.
+        self.scheduled: list[list[float]] = []
 
     def remaining_steps(self, on_divergence: str = "record") -> Iterator[tuple[int, float]]:
         """(step, loss) after each update that is still to be made."""
@@ -74,7 +76,11 @@ class Run:
     @np.errstate(all="ignore")
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
-        self.optimizer.next_rate()  # what a schedule says wrong is told before anything moves
+        rate = (
+            self.optimizer.next_rate()
+        )  # what a schedule says wrong is told before anything moves
+        if callable(self.optimizer.learning_rate):
+            self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
         logits = network.forward(self.images, training=True)
         loss, dlogits = self._loss(logits, self.labels)
@@ -118,6 +124,7 @@ class Run:
         header |= self._description() | {
             "step": self.step,
             "iterations": self.optimizer.iterations,
+            "scheduled": self.scheduled,
             "batches": self.batches.state(),
             "generators": {
                 name: plain_state(rng.bit_generator.state)
@@ -151,6 +158,7 @@ class Run:
             checkpoints.check_arrays(path, arrays, own_arrays)
             vectors = dict.fromkeys(kept, self.network.parameter_vector)
             checkpoints.check_arrays(path, kept, vectors)
+            scheduled = [self._scheduled(*each) for each in header["scheduled"]]
             if history.diverged_at is not None and on_divergence == "raise":
                 raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
             self.optimizer.load_state(header["iterations"], kept)
@@ -164,7 +172,15 @@ class Run:
             rng.bit_generator.state = header["generators"][name]
         for name, value in own_arrays.items():
             value[...] = arrays[name]
-        self.step, self.history = step, history
+        self.step, self.history, self.scheduled = step, history, scheduled
+
+    def _scheduled(self, update: int, rate: float) -> list[float]:
+        """Both, if the schedule says so again."""
+        schedule = self.optimizer.learning_rate
+        now = schedule(checks.integer("update", update, minimum=0)) if callable(schedule) else None
+        if now != checks.number("rate", rate, minimum=0):
+            raise ValueError(f"learning_rate({update}): expected {rate} as before, got {now}")
+        return [update, rate]
 
     @cached_property
     def _data_checksums(self) -> list[int]:
@@ -172,9 +188,11 @@ class Run:
         return [crc32(np.ascontiguousarray(each).data) for each in self.data]
 
     def _description(self) -> dict[str, Any]:
+        rates = self.optimizer.learning_rate
         return {
             "layers": self.network._description(),
             "optimizer": repr(self.optimizer),
+            "checksum of rates": crc32(rates.data) if isinstance(rates, np.ndarray) else None,
             "data": self._data_checksums,
             **self.settings,
         }
