@@ -944,6 +944,63 @@ class TestWhatAReviewFound:
         assert np.array_equal(network.parameter_vector, before)
         assert optimizer.iterations == 0
 
+    @pytest.mark.parametrize(
+        "nest",
+        [
+            lambda drop, rng: {"drop": drop},
+            lambda drop, rng: {"drops": [[drop], 3]},
+            lambda drop, rng: {"drops": ({"a": 1}, drop)},
+            lambda drop, rng: {"rngs": (rng, "b")},
+            lambda drop, rng: {"inner": Sequential([drop])},
+        ],
+    )
+    def test_generators_within_a_readers_layer_resume(self, nest, tmp_path):
+        class Outer(Layer):
+            def __init__(self):
+                super().__init__()
+                rng = np.random.default_rng(4)
+                self.drop = lambda x: x * (rng.random(x.shape) > 0.2).astype(x.dtype)
+                for name, value in nest(Dropout(0.3, rng=rng), rng).items():
+                    setattr(self, f"_{name}", value)
+
+            def forward(self, x):
+                return self.drop(x)
+
+            def backward(self, dy):
+                return dy
+
+        def network():
+            return Sequential([Dense(6, 3, rng=0), Outer()])
+
+        assert len(network().generators) == 1
+        expected = fit(network(), digits(), optimizer=SGD(0.1), steps=9)
+        options = {"checkpoint": tmp_path / "c", "resume": True}
+        for steps in (4, 9):
+            options["optimizer"] = SGD(0.1)
+            history = fit(network(), digits(), steps=steps, **options)
+        assert history.losses == expected.losses
+
+    def test_generators_that_are_one_must_be_one_again(self, tmp_path):
+        def run(shared, steps, **options):
+            rngs = (
+                [np.random.default_rng(4)] * 3
+                if shared
+                else [np.random.default_rng(4) for _ in range(3)]
+            )
+            layers = [Dense(6, 8, rng=0), Dropout(0.3, rng=rngs[0]), Dropout(0.3, rng=rngs[1])]
+            network = Sequential([*layers, Dense(8, 3, rng=1)])
+            options |= {"optimizer": SGD(0.1), "seed": rngs[2]}
+            return fit(network, digits(), steps=steps, **options).losses
+
+        expected = run(True, 9)
+        kept = {"checkpoint": tmp_path / "c", "resume": True}
+        run(True, 4, **kept)
+        with pytest.raises(
+            ValueError, match=r"sharing of generators is \[\['seed', '1._rng', '2._rng"
+        ):
+            run(False, 9, **kept)
+        assert run(True, 9, **kept) == expected
+
     def test_any_generator_resumes(self, tmp_path):
         def network():
             rng = np.random.Generator(np.random.MT19937(3))

@@ -45,7 +45,7 @@ class Run:
         self.classes = _classes("data", data, network, batch_size)
         images, labels = self.data = check_data("data", data, network, self.classes)
         optimizer.check(network)
-        rng = checks.generator(seed, "seed")
+        self.rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
         known_seed = int(seed) if isinstance(seed, SupportsIndex) else None
         self.settings = {
@@ -55,7 +55,7 @@ class Run:
         }
         self.network = network
         self.optimizer = optimizer
-        self.batches = Minibatches(images, labels, batch_size, rng)
+        self.batches = Minibatches(images, labels, batch_size, self.rng)
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
@@ -182,6 +182,13 @@ class Run:
             raise ValueError(f"learning_rate({update}): expected {rate} as before, got {now}")
         return [update, rate]
 
+    def _sharing(self) -> list[list[str]]:
+        """The names of the sources of randomness that are one, the batches' being called seed."""
+        names: dict[int, list[str]] = {}
+        for name, rng in {"seed": self.rng, **self.network.generators}.items():
+            names.setdefault(id(rng.bit_generator), []).append(name)
+        return [each for each in names.values() if len(each) > 1]
+
     @cached_property
     def _data_checksums(self) -> list[int]:
         # Once a run: for MNIST that is 170 MB to read, too much for every checkpoint.
@@ -192,6 +199,7 @@ class Run:
         return {
             "layers": self.network._description(),
             "optimizer": repr(self.optimizer),
+            "sharing of generators": self._sharing(),
             "checksum of rates": crc32(rates.data) if isinstance(rates, np.ndarray) else None,
             "data": self._data_checksums,
             **self.settings,
