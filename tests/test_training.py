@@ -980,6 +980,42 @@ class TestWhatAReviewFound:
             history = fit(network(), digits(), steps=steps, **options)
         assert history.losses == expected.losses
 
+    def test_samples_only_from_a_resume_on_never_go_back(self, tmp_path):
+        def run(steps, validation):
+            network, _ = exploding()
+            return fit(
+                network,
+                digits(),
+                validation,
+                optimizer=SGD(lambda step: 0.1 if step < 10 else 1e25),
+                steps=steps,
+                sample_every=3,
+                on_divergence="record",
+                checkpoint=tmp_path / "c",
+                resume=True,
+            )
+
+        run(8, None)
+        history = run(30, digits())
+        assert history.sample_steps == list(range(9, 30, 3))
+        assert run(40, digits()).sample_steps == list(range(9, 40, 3))
+
+    def test_a_run_that_diverged_unsampled_is_sampled_from_there_on(self, tmp_path):
+        options = {"steps": 40, "sample_every": 3, "on_divergence": "record", "resume": True}
+        options["checkpoint"] = tmp_path / "c"
+        for validation in (None, digits()):
+            network, optimizer = exploding()
+            history = fit(network, digits(), validation, optimizer=optimizer, **options)
+        assert history.sample_steps == list(range(-(-history.diverged_at // 3) * 3, 40, 3))
+
+    def test_fewer_steps_than_were_done_are_refused(self, tmp_path):
+        fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=tmp_path / "c")
+        network, options = build(), {"checkpoint": tmp_path / "c", "resume": True}
+        before = network.parameter_vector.copy()
+        with pytest.raises(ValueError, match=r"^steps: .* a run of 5 steps, got 4: pass as many"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=4, **options)
+        assert np.array_equal(network.parameter_vector, before)
+
     def test_generators_that_are_one_must_be_one_again(self, tmp_path):
         def run(shared, steps, **options):
             rngs = (

@@ -71,9 +71,10 @@ def fit(
     checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
     optimizer, generators, place in the data, history. With resume=True a run goes on from that
     file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start, and a schedule is asked again for its first and last rate, which must be as they were.
-    OSError where the file cannot be written, on a full disk say: the file is the old one,
-    the network keeps what it learnt, and the error's `history` is the History so far.
+    start and is no less than were done, and a schedule is asked again for its first and last rate,
+    which must be as they were. OSError where the file cannot be written, on a full disk say: the
+    file is the old one, the network keeps what it learnt, and the error's `history` is the History
+    so far.
 
     BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.
     TypeError or ValueError for arguments that do not go together, or data that are not finite.
@@ -126,7 +127,9 @@ def fit(
         if validation is not None:
             history.final_validation_accuracy = sample()
             if history.diverged_at is not None:
-                missed = range(0, run.steps, sample_every)[len(history.sample_steps) :]
+                # Without validation until the resume, what came before nobody knows.
+                first = max([history.diverged_at, *(step + 1 for step in history.sample_steps)])
+                missed = [step for step in range(0, run.steps, sample_every) if step >= first]
                 history.sample_steps += missed
                 history.validation_accuracies += [history.final_validation_accuracy] * len(missed)
         history.seconds = before + time.perf_counter() - started

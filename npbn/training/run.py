@@ -142,6 +142,11 @@ class Run:
                     f"{path}: holds another run, its {name} is {header.get(name)}, not {own}: "
                     "pass what the run was started with, or another file"
                 )
+        if isinstance(done := header.get("step"), int) and done > self.steps:
+            raise ValueError(
+                f"steps: {path} holds a run of {done!r:.60} steps, got {self.steps}: pass as many or "
+                "more, as steps counts from the very start"
+            )
         own_arrays = {k: v for k, v in self._arrays().items() if k.startswith("network.")}
         kept = {
             name.removeprefix("optimizer."): arrays.pop(name)
