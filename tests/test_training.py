@@ -115,12 +115,25 @@ class TestTrainingSteps:
             ({"data": digits()[0]}, TypeError, "^data: expected a pair"),
             ({"data": [*digits()]}, TypeError, "^data: expected a pair .* got a list"),
             ({"data": (*digits(), 3)}, TypeError, "^data: expected a pair"),
-            ({"data": (digits()[0][:50], digits()[1])}, ValueError, "^data labels: "),
-            ({"data": (digits()[1], digits()[1])}, TypeError, "^data images: "),
+            ({"data": (digits()[0][:50], digits()[1])}, ValueError, r"^data\[1\]: "),
+            (
+                {"data": (digits()[1], digits()[1])},
+                TypeError,
+                r"^data\[0\]: .* pass data\[0\]\.astype\(",
+            ),
             ({"data": (digits()[0], digits()[1] + 1)}, ValueError, "classes 0 to 2, got 3"),
             ({"data": (digits()[0], np.eye(3, dtype=int)[digits()[1]])}, ValueError, "argmax"),
-            ({"data": digits(dtype=np.float64)}, TypeError, "astype"),
-            ({"data": (digits()[0][:, :5], digits()[1])}, ValueError, "layer 0"),
+            (
+                {"data": digits(dtype=np.float64)},
+                TypeError,
+                r"pass data\[0\]\.astype\(np.float32\)",
+            ),
+            (
+                {"data": (digits()[0][:, :5], digits()[1])},
+                ValueError,
+                r"^data\[0\]: layer 0.*\(100, 5\)",
+            ),
+            ({"batch_size": 1}, ValueError, r"^batch_size: 1 is too few: layer 1, BatchNorm"),
             ({"network": Dense(6, 3)}, TypeError, "network: expected a Sequential"),
         ],
     )
@@ -167,9 +180,9 @@ class TestTrainingSteps:
         noisy = Noisy()
         network = Sequential([Dense(6, 3, rng=0), noisy])
         start = {"data": (images, labels + 1), "optimizer": SGD(0.1), "steps": 2}
-        with pytest.raises(ValueError, match=r"^data labels: expected classes 0 to 2, got 3"):
+        with pytest.raises(ValueError, match=r"^data\[1\]: expected classes 0 to 2, got 3"):
             training_steps(network, **start)
-        with pytest.raises(ValueError, match=r"^validation labels: expected classes 0 to 2, got 3"):
+        with pytest.raises(ValueError, match=r"^validation\[1\]: expected classes 0 to 2, got 3"):
             fit(network, (images, labels), start.pop("data"), **start)
         assert noisy.calls == 0
         assert noisy.rng.random() == np.random.default_rng(0).random()
@@ -188,15 +201,27 @@ class TestTrainingSteps:
         ({"progress": 1}, TypeError, "^progress: expected True or False"),
         ({"on_divergence": "Raise"}, ValueError, "^on_divergence: expected 'raise' or 'record'"),
         ({"validation": digits()[0]}, TypeError, "^validation: expected a pair"),
-        ({"validation": (digits()[0], digits()[1] + 1)}, ValueError, "^validation labels: "),
-        ({"validation": (digits()[0].tolist(), digits()[1])}, TypeError, "^validation images: "),
+        ({"validation": (digits()[0], digits()[1] + 1)}, ValueError, r"^validation\[1\]: "),
+        (
+            {"validation": digits(dtype=np.float64)},
+            TypeError,
+            r"^validation\[0\]: the network holds",
+        ),
+        (
+            {"validation": (digits()[0][:, 1:], digits()[1])},
+            ValueError,
+            r"^validation\[0\]: layer 0",
+        ),
+        ({"train": (digits()[0].astype(np.uint8), digits()[1])}, TypeError, r"pass train\[0\]\."),
+        ({"train": (digits()[0], digits()[1] + 1)}, ValueError, r"^train\[1\]: "),
+        ({"validation": (digits()[0].tolist(), digits()[1])}, TypeError, r"^validation\[0\]: "),
     ],
 )
 def test_wrong_arguments_of_fit_are_refused_by_name(change, error, message):
     network = build()
     before = network.parameter_vector.copy()
     with pytest.raises(error, match=message):
-        fit(network, digits(), **{"optimizer": SGD(0.1), "steps": 5} | change)
+        fit(network, **{"train": digits(), "optimizer": SGD(0.1), "steps": 5} | change)
     assert np.array_equal(network.parameter_vector, before)
 
 
@@ -375,9 +400,9 @@ class TestSampling:
         ):
             images, labels = digits(1500)
             images[row, 3] = np.nan
-            with pytest.raises(ValueError, match=rf"^train images: not finite.* row {block}"):
+            with pytest.raises(ValueError, match=rf"^train\[0\]: not finite.* row {block}"):
                 fit(build(), (images, labels), optimizer=SGD(0.1), steps=1)
-            with pytest.raises(ValueError, match=rf"^validation images: not finite.* row {block}"):
+            with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite.* row {block}"):
                 fit(build(), digits(), (images, labels), optimizer=SGD(0.1), steps=1)
 
     def test_blas_runs_on_one_thread_meanwhile_and_as_before_after(self):

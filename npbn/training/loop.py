@@ -87,7 +87,7 @@ def fit(
     checks.flag("progress", progress)
     if checkpoint is not None and not (folder := Path(checkpoint).parent).is_dir():
         raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
-    run = Run(network, train, optimizer, steps, batch_size, seed, sample_every)
+    run = Run(network, train, optimizer, steps, batch_size, seed, sample_every, "train")
     check_finite("train", train[0])
     if validation is not None:
         check_data("validation", validation, network, run.classes)

@@ -34,6 +34,7 @@ class Run:
         batch_size: int,
         seed: int,
         sample_every: int = 1,
+        name: str = "data",
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network: expected a Sequential, got {network!r}")
@@ -42,8 +43,8 @@ class Run:
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
-        self.classes = _classes("data", data, network, batch_size)
-        images, labels = self.data = check_data("data", data, network, self.classes)
+        self.classes = _classes(name, data, network, batch_size)
+        images, labels = self.data = check_data(name, data, network, self.classes)
         optimizer.check(network)
         self.rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
@@ -56,6 +57,11 @@ class Run:
         self.network = network
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, self.rng)
+        if type(network).forward is Sequential.forward:
+            try:
+                network._chain.check(images[:batch_size], True, "batch")
+            except ValueError as error:
+                raise ValueError(f"batch_size: {batch_size} is too few: {error}") from None
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
@@ -144,8 +150,8 @@ class Run:
                 )
         if isinstance(done := header.get("step"), int) and done > self.steps:
             raise ValueError(
-                f"steps: {path} holds a run of {done!r:.60} steps, got {self.steps}: pass as many or "
-                "more, as steps counts from the very start"
+                f"steps: {path} holds a run of {done!r:.60} steps, got {self.steps}: pass as many "
+                "or more, as steps counts from the very start"
             )
         own_arrays = {k: v for k, v in self._arrays().items() if k.startswith("network.")}
         kept = {
@@ -213,21 +219,30 @@ class Run:
 
 def check_data(name: str, data: Data, network: Sequential, classes: int) -> Data:
     """data, if they are images that the network takes, and a label for each, of so many classes."""
-    images, labels = _pair(name, data)
-    network._chain.check(images[:1], False, "population")
-    return images, checks.labels(labels, len(images), classes, f"{name} labels")
+    images, labels = _pair(name, data, network)
+    return images, checks.labels(labels, len(images), classes, f"{name}[1]")
 
 
-def _pair(name: str, data: Data) -> Data:
+def _pair(name: str, data: Data, network: Sequential) -> Data:
     if not isinstance(data, tuple) or len(data) != 2:
         raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
-    return checks.batch(f"{name} images", data[0]), data[1]
+    name, dtype = f"{name}[0]", network.dtype
+    images = checks.batch(name, data[0])
+    if dtype is not None and images.dtype != dtype:
+        raise TypeError(
+            f"{name}: the network holds {dtype}, got {images.dtype}: pass "
+            f"{name}.astype(np.{dtype}), or use network.astype(np.{images.dtype})"
+        )
+    try:
+        network._chain.check(images, False, "population")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return images, data[1]
 
 
 def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
     """How many classes the network tells apart."""
-    images, _ = _pair(name, data)
-    network._chain.check(images[:1], False, "population")
+    images, _ = _pair(name, data, network)
     shape = network._chain.output_shape
     if shape is None:
         # A reader's layer decides: see what a copy of it makes of a batch.
@@ -241,4 +256,4 @@ def check_finite(name: str, images: Array) -> None:
     """ValueError where they are not."""
     for start in range(0, len(images), 1000):
         if not np.isfinite(images[start : start + 1000]).all():
-            raise ValueError(f"{name} images: not finite, first in row {start} to {start + 999}")
+            raise ValueError(f"{name}[0]: not finite, first in row {start} to {start + 999}")
