@@ -638,7 +638,7 @@ class TestCheckpoints:
         "other",
         [
             {"network": build(norm=False), "it": "layers is"},
-            {"optimizer": SGD(0.2), "it": r"optimizer is SGD\(learning_rate=0.1\), not SGD"},
+            {"optimizer": SGD(0.2), "it": r"optimizer is 'SGD\(learning_rate=0.1\)', not 'SGD"},
             {"batch_size": 20, "it": "batch_size is 10, not 20"},
             {"train": digits(90), "it": "data is"},
             {"seed": 3, "it": "seed is 0, not 3"},
@@ -673,6 +673,8 @@ class TestCheckpoints:
             lambda arrays, header: header.update(step=4),
             lambda arrays, header: header.update(step="5"),
             lambda arrays, header: header.update(iterations=-1),
+            lambda arrays, header: header.update(iterations=10**400),
+            lambda arrays, header: header.update(scheduled=[[0, 0.1]]),
             lambda arrays, header: header.update(batches={}),
             lambda arrays, header: header.update(generators={"3._rng": {"state": 1}}),
             lambda arrays, header: arrays.pop("network.0.weight"),
@@ -749,6 +751,37 @@ class TestCheckpoints:
     def test_resume_needs_a_file_name(self):
         with pytest.raises(ValueError, match="checkpoint=path"):
             fit(build(), digits(), optimizer=SGD(0.1), steps=5, resume=True)
+
+    @pytest.mark.parametrize(
+        ("name", "error", "message"),
+        [
+            (b"run", TypeError, "^checkpoint: expected a str or pathlib.Path, got a bytes"),
+            (3, TypeError, "^checkpoint: expected a str or pathlib.Path, got a int"),
+            ("", ValueError, "^checkpoint: expected a file name, got ''"),
+            ("~/run", ValueError, r"^checkpoint: .* pass os.path.expanduser\('~/run'\)"),
+        ],
+    )
+    def test_a_name_that_is_none_is_refused(self, name, error, message):
+        with pytest.raises(error, match=message):
+            fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=name)
+
+    def test_a_runs_file_is_no_networks_file(self, tmp_path):
+        network, path = build(), tmp_path / "run"
+        fit(network, digits(), optimizer=SGD(0.1), steps=1, checkpoint=path)
+        with pytest.raises(ValueError, match=r"run: a run's checkpoint: use fit\(.*resume=True\)"):
+            network.load(path)
+
+    def test_what_a_foreign_file_says_is_shown_in_short(self, tmp_path):
+        network, path = build(), tmp_path / "run"
+        checkpoint.save(path, {}, {"layers": ["\x1b[2J" * 10**5]})
+        with pytest.raises(ValueError, match="holds another") as first:
+            network.load(path)
+        options = {"checkpoint": path, "resume": True}
+        with pytest.raises(ValueError, match="holds another") as second:
+            fit(network, digits(), optimizer=SGD(0.1), steps=1, **options)
+        for message in (str(first.value), str(second.value)):
+            assert len(message) < 1000
+            assert "\x1b" not in message
 
     def test_a_networks_file_is_no_runs_file(self, tmp_path):
         network = build()

@@ -120,6 +120,8 @@ class Optimizer:
         those of this optimizer.
         """
         iterations = integer("iterations", iterations, minimum=0)
+        if iterations >= 2**63:  # which no run reaches, and whose powers no float holds
+            raise ValueError(f"iterations: expected below 2**63, got {iterations!r:.60}")
         fresh = iterations == 0 and not arrays
         if not fresh and set(arrays) != set(self._state_names):
             raise ValueError(

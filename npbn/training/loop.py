@@ -1,6 +1,7 @@
 """The training loop: sampling, a progress bar, interruption, divergence, checkpoints."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from os import PathLike
@@ -85,8 +86,8 @@ def fit(
     if checks.flag("resume", resume) and checkpoint is None:
         raise ValueError("resume: expected a file to resume from: pass checkpoint=path as well")
     checks.flag("progress", progress)
-    if checkpoint is not None and not (folder := Path(checkpoint).parent).is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
+    if checkpoint is not None:
+        checkpoint = _file_name(checkpoint)
     run = Run(network, train, optimizer, steps, batch_size, seed, sample_every, "train")
     check_finite("train", train[0])
     if validation is not None:
@@ -137,3 +138,18 @@ def fit(
     if checkpoint is not None:
         run.save(checkpoint)
     return history
+
+
+def _file_name(checkpoint: str | PathLike[str]) -> str:
+    """The name, where a file can be; TypeError, ValueError or FileNotFoundError where none can."""
+    if not isinstance(checkpoint, str | PathLike) or isinstance(os.fspath(checkpoint), bytes):
+        kind = type(checkpoint).__name__
+        raise TypeError(f"checkpoint: expected a str or pathlib.Path, got a {kind}")
+    path = os.fspath(checkpoint)
+    if not path:
+        raise ValueError("checkpoint: expected a file name, got '': pass None to keep no file")
+    if os.path.expanduser(path) != path:
+        raise ValueError(f"checkpoint: {path!r} has a ~: pass os.path.expanduser({path!r})")
+    if not (folder := Path(path).parent).is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
+    return path

@@ -144,8 +144,9 @@ class Run:
         arrays, header = checkpoints.load(path)
         for name, own in self._description().items():
             if header.get(name) != own:
+                held = checks.shortened(header.get(name))
                 raise ValueError(
-                    f"{path}: holds another run, its {name} is {header.get(name)}, not {own}: "
+                    f"{path}: holds another run, its {name} is {held}, not {own!r}: "
                     "pass what the run was started with, or another file"
                 )
         if isinstance(done := header.get("step"), int) and done > self.steps:
@@ -188,7 +189,9 @@ class Run:
     def _scheduled(self, update: int, rate: float) -> list[float]:
         """Both, if the schedule says so again."""
         schedule = self.optimizer.learning_rate
-        now = schedule(checks.integer("update", update, minimum=0)) if callable(schedule) else None
+        if not callable(schedule):
+            raise TypeError(f"learning_rate: expected a function, got {schedule}")
+        now = schedule(checks.integer("update", update, minimum=0))
         if now != checks.number("rate", rate, minimum=0):
             raise ValueError(f"learning_rate({update}): expected {rate} as before, got {now}")
         return [update, rate]
