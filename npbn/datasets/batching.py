@@ -23,8 +23,8 @@ def minibatches(
     images (N, ...) of any type and labels (N,) of any type are neither copied nor written. Each
     epoch shows every row once, in a fresh random order; where the rest of an epoch does not fill
     a batch, the first rows of the next one do, as in next_batch of TensorFlow's MNIST tutorial.
-    rng is a Generator, which is drawn from once an epoch, before its first batch, a seed, or None
-    (not reproducible).
+    rng is a Generator (drawn from once an epoch, with its first batch), a seed, or None (not
+    reproducible).
 
     Returns an iterator whose state() can be stored and given to restore() for the same batches
     again. ValueError if batch_size is more than N or the lengths differ.
