@@ -252,6 +252,12 @@ def labels(value: Any, rows: int, classes: int | None = None, name: str = "label
     return value
 
 
+def shortened(value: Any) -> str:
+    """What a file holds, for a message: one line, not long, and nothing that a terminal obeys."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def _kind(value: Any) -> str:
     text = repr(value)
     name = type(value).__name__

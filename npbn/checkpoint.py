@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from npbn import _checks as checks
 from npbn._checks import Array
 
 Path = str | os.PathLike[str]
@@ -36,6 +37,7 @@ _NPY = re.compile(
 # A zip's directory and JSON take up to 25 times their bytes in the file, once read.
 _LARGEST_DIRECTORY = 2**21
 _LARGEST_HEADER = 2**20
+_DEEPEST_HEADER = 100
 
 
 class _Refused(Exception):
@@ -127,13 +129,31 @@ def check_arrays(path: Path, arrays: Mapping[str, Array], expected: Mapping[str,
         raise ValueError(f"{os.fsdecode(path)}: {what}: load it into what it was saved from")
 
 
+def check_layers(path: Path, header: Mapping[str, Any], layers: list[str]) -> None:
+    """ValueError, naming the file, unless it holds a network of these layers."""
+    held, path = header.get("layers"), os.fsdecode(path)
+    if "optimizer" in header:
+        raise ValueError(
+            f"{path}: a run's checkpoint: use fit(..., checkpoint={path!r}, resume=True)"
+        )
+    if held != layers:
+        shown = checks.shortened(held)
+        raise ValueError(f"{path}: holds another network: {shown}, this one is {layers}")
+
+
 def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
+    for name, value in (("arrays", arrays), ("header", header)):
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"{name}: expected a dict, got a {type(value).__name__}: pass name: value"
+            )
     for name, array in arrays.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name == _HEADER:
             raise ValueError(f"arrays: expected names of letters, digits and _-., got {name!r}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"arrays[{name!r}]: expected an array of numbers or bools, got {got}")
+        checks._plain(f"arrays[{name!r}]", array)
     _check_plain("header", dict(header))
     document = {"format": _FORMAT, "version": _VERSION, "arrays": [*arrays], "header": {**header}}
     text = json.dumps(document).encode()
@@ -151,15 +171,19 @@ def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _check_plain(where: str, value: Any) -> None:
+def _check_plain(where: str, value: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST_HEADER:
+        raise ValueError(
+            f"header: lies deeper than {_DEEPEST_HEADER}, or within itself: flatten it"
+        )
     if isinstance(value, dict):
         for key, each in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: expected strings as keys, got {key!r}: pass str(...)")
-            _check_plain(f"{where}[{key!r}]", each)
+            _check_plain(f"{where}[{key!r}]", each, depth + 1)
     elif isinstance(value, list | tuple):
         for place, each in enumerate(value):
-            _check_plain(f"{where}[{place}]", each)
+            _check_plain(f"{where}[{place}]", each, depth + 1)
     elif not (value is None or isinstance(value, str | int | float)):
         got = f"{where}: expected a number, string, None, list or dict, got {type(value).__name__}"
         raise TypeError(f"{got}: pass arrays among the arrays, int(...) or float(...) of a number")
@@ -212,8 +236,11 @@ def _unpacked(file: IO[bytes]) -> tuple[dict[str, Array], dict[str, Any]]:
         document = json.loads(_array(archive.read(entries[0])).tobytes().decode())
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise _Refused("an .npz file, but not a checkpoint")
-        if document["version"] > _VERSION:
-            newer = f"format {document['version']}, this npbn reads up to {_VERSION}"
+        version = document.get("version")
+        if type(version) is not int or version < 1:
+            raise ValueError(f"its version is {version!r:.60}, no whole number of at least 1")
+        if version > _VERSION:
+            newer = f"format {version!r:.60}, this npbn reads up to {_VERSION}"
             raise _Refused(newer, "update npbn")
         _check_entries(entries, size)
         names = [entry.orig_filename.removesuffix(".npy") for entry in entries[1:]]

@@ -251,9 +251,7 @@ class Sequential(Layer):
         """
         arrays, header = checkpoint.load(path)
         own = {**self.parameters, **self.state}
-        held, own_layers = header.get("layers"), self._description()
-        if held != own_layers:
-            raise ValueError(f"{path}: holds another network: {held}, this one is {own_layers}")
+        checkpoint.check_layers(path, header, self._description())
         checkpoint.check_arrays(path, arrays, own)
         for name, value in arrays.items():
             own[name][...] = value

@@ -177,6 +177,34 @@ def test_the_form_for_more_than_4_gib(saved, monkeypatch):
 # What is refused when saving
 
 
+def deep(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CYCLE = {}
+CYCLE["a"] = [CYCLE, CYCLE]
+
+
+def test_arrays_in_a_list_are_refused(path):
+    with pytest.raises(TypeError, match=r"^arrays: expected a dict, got a list"):
+        checkpoint.save(path, [np.ones(3)], {})
+
+
+@pytest.mark.parametrize("version", [math.nan, 0, -1, 1.0, True, "2", None, [1]])
+def test_a_version_that_is_none_is_told(path, version):
+    path.write_bytes(with_array(npy(np.ones(3)), version=version))
+    with pytest.raises(ValueError, match=r"its version is .*, no whole number of at least 1"):
+        checkpoint.load(path)
+
+
+def test_a_header_nested_as_deep_as_may_be_comes_back(path):
+    checkpoint.save(path, {}, {"a": deep(99)})
+    assert checkpoint.load(path)[1] == {"a": deep(99)}
+
+
 @pytest.mark.parametrize(
     ("arrays", "header", "error", "message"),
     [
@@ -202,6 +230,10 @@ def test_the_form_for_more_than_4_gib(saved, monkeypatch):
         ({}, {"a": np.int64(1)}, TypeError, "int64"),
         ({}, {"a": {1, 2}}, TypeError, "set"),
         ({}, {"a": b"x"}, TypeError, "bytes"),
+        ({}, CYCLE, ValueError, "^header: lies deeper than 100, or within itself"),
+        ({}, {"a": deep(3000)}, ValueError, "^header: lies deeper than 100, or within itself"),
+        ({}, [1], TypeError, "^header: expected a dict, got a list"),
+        ({"a": np.ma.array([1.0], mask=True)}, {}, TypeError, "plain array, got a MaskedArray"),
         ({}, {"a": "x" * 2**20}, ValueError, "pass what is long among them"),
         ({"a" * 190 + str(i): np.ones(1) for i in range(6000)}, {}, ValueError, "join arrays"),
     ],

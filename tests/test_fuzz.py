@@ -446,5 +446,5 @@ def test_a_file_of_another_architecture_names_both(tmp_path):
     run(path, 5)
     with pytest.raises(ValueError, match=r"another run, its layers .*Dense\(6, 5\).*, not .*ReLU"):
         run(path, 9, network=Sequential([Dense(6, 3, rng=0), ReLU()]))
-    with pytest.raises(ValueError, match=r"its optimizer is Adam\(learning_rate=0.1\), not SGD"):
+    with pytest.raises(ValueError, match=r"its optimizer is 'Adam\(learning_rate=0.1\)', not 'SGD"):
         run(path, 9, optimizer=SGD(0.1))

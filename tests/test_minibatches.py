@@ -259,6 +259,41 @@ def broken_states():
     }
 
 
+def test_a_generator_is_drawn_from_when_the_first_batch_is_asked_for():
+    rng = np.random.default_rng(3)
+    batches = minibatches(*numbered(10), 4, rng)
+    stored = json.dumps(batches.state())
+    assert rng.bit_generator.state == np.random.default_rng(3).bit_generator.state
+    expected = take(batches, 8)
+    other = minibatches(*numbered(10), 4, np.random.default_rng(4))
+    take(other, 2)
+    other.restore(json.loads(stored))
+    assert same(take(other, 8), expected)
+
+
+@pytest.mark.parametrize("key", ["epoch", "now"])
+@pytest.mark.parametrize("place", [-1, 625, 2**31 - 1])
+@pytest.mark.parametrize("kind", [np.random.MT19937, np.random.Philox])
+def test_a_state_that_would_read_beyond_a_generators_buffer_is_refused(kind, place, key):
+    batches = minibatches(*numbered(10), 4, np.random.Generator(kind(0)))
+    state = batches.state()
+    bad = state[key]["state"] if kind is np.random.MT19937 else state[key]
+    bad["pos" if kind is np.random.MT19937 else "buffer_pos"] = place
+    with pytest.raises(ValueError, match="expected a position from 0 to"):
+        batches.restore(state)
+    assert same(
+        take(batches, 8), take(minibatches(*numbered(10), 4, np.random.Generator(kind(0))), 8)
+    )
+
+
+@pytest.mark.parametrize("kind", BIT_GENERATORS)
+def test_a_state_that_a_generator_does_not_keep_whole_is_refused(kind):
+    batches = minibatches(*numbered(10), 4, np.random.Generator(kind(0)))
+    state = batches.state()
+    with pytest.raises(ValueError, match="expected a state of"):
+        batches.restore(state | {"now": state["now"] | {"uinteger": 0.5, "other": 1}})
+
+
 @pytest.mark.parametrize("case", broken_states())
 def test_a_wrong_state_is_refused_and_nothing_has_changed(case):
     data = numbered(10)

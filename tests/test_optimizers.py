@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from npbn import Dense
 from npbn.optimizers import SGD, Adam, Optimizer, RMSProp
 
 SIZE = 50
@@ -581,6 +582,20 @@ def test_rates_must_be_as_many_as_the_parameters():
     with pytest.raises(ValueError, match=r"learning_rate: expected shape \(50,\), got \(49,\)"):
         SGD(np.ones(49)).check(network)
     SGD(np.ones(50)).check(network)
+
+
+@pytest.mark.parametrize("network", [Dense(2, 3), None, [1.0]], ids=repr)
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
+def test_what_is_no_network_is_refused_by_name(network, options):
+    with pytest.raises(
+        TypeError, match=r"^network: expected a Sequential, got .*: pass Sequential"
+    ):
+        SGD(0.1, **options).step(network)
+
+
+def test_a_rate_in_an_array_of_no_axes_is_a_number():
+    with pytest.raises(TypeError, match=r"^learning_rate: .* pass 0\.1$"):
+        SGD(np.array(0.1))
 
 
 def test_repr_is_how_it_was_made():

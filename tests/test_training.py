@@ -115,12 +115,25 @@ class TestTrainingSteps:
             ({"data": digits()[0]}, TypeError, "^data: expected a pair"),
             ({"data": [*digits()]}, TypeError, "^data: expected a pair .* got a list"),
             ({"data": (*digits(), 3)}, TypeError, "^data: expected a pair"),
-            ({"data": (digits()[0][:50], digits()[1])}, ValueError, "^data labels: "),
-            ({"data": (digits()[1], digits()[1])}, TypeError, "^data images: "),
+            ({"data": (digits()[0][:50], digits()[1])}, ValueError, r"^data\[1\]: "),
+            (
+                {"data": (digits()[1], digits()[1])},
+                TypeError,
+                r"^data\[0\]: .* pass data\[0\]\.astype\(",
+            ),
             ({"data": (digits()[0], digits()[1] + 1)}, ValueError, "classes 0 to 2, got 3"),
             ({"data": (digits()[0], np.eye(3, dtype=int)[digits()[1]])}, ValueError, "argmax"),
-            ({"data": digits(dtype=np.float64)}, TypeError, "astype"),
-            ({"data": (digits()[0][:, :5], digits()[1])}, ValueError, "layer 0"),
+            (
+                {"data": digits(dtype=np.float64)},
+                TypeError,
+                r"pass data\[0\]\.astype\(np.float32\)",
+            ),
+            (
+                {"data": (digits()[0][:, :5], digits()[1])},
+                ValueError,
+                r"^data\[0\]: layer 0.*\(100, 5\)",
+            ),
+            ({"batch_size": 1}, ValueError, r"^batch_size: 1 is too few: layer 1, BatchNorm"),
             ({"network": Dense(6, 3)}, TypeError, "network: expected a Sequential"),
         ],
     )
@@ -167,9 +180,9 @@ class TestTrainingSteps:
         noisy = Noisy()
         network = Sequential([Dense(6, 3, rng=0), noisy])
         start = {"data": (images, labels + 1), "optimizer": SGD(0.1), "steps": 2}
-        with pytest.raises(ValueError, match=r"^data labels: expected classes 0 to 2, got 3"):
+        with pytest.raises(ValueError, match=r"^data\[1\]: expected classes 0 to 2, got 3"):
             training_steps(network, **start)
-        with pytest.raises(ValueError, match=r"^validation labels: expected classes 0 to 2, got 3"):
+        with pytest.raises(ValueError, match=r"^validation\[1\]: expected classes 0 to 2, got 3"):
             fit(network, (images, labels), start.pop("data"), **start)
         assert noisy.calls == 0
         assert noisy.rng.random() == np.random.default_rng(0).random()
@@ -188,15 +201,27 @@ class TestTrainingSteps:
         ({"progress": 1}, TypeError, "^progress: expected True or False"),
         ({"on_divergence": "Raise"}, ValueError, "^on_divergence: expected 'raise' or 'record'"),
         ({"validation": digits()[0]}, TypeError, "^validation: expected a pair"),
-        ({"validation": (digits()[0], digits()[1] + 1)}, ValueError, "^validation labels: "),
-        ({"validation": (digits()[0].tolist(), digits()[1])}, TypeError, "^validation images: "),
+        ({"validation": (digits()[0], digits()[1] + 1)}, ValueError, r"^validation\[1\]: "),
+        (
+            {"validation": digits(dtype=np.float64)},
+            TypeError,
+            r"^validation\[0\]: the network holds",
+        ),
+        (
+            {"validation": (digits()[0][:, 1:], digits()[1])},
+            ValueError,
+            r"^validation\[0\]: layer 0",
+        ),
+        ({"train": (digits()[0].astype(np.uint8), digits()[1])}, TypeError, r"pass train\[0\]\."),
+        ({"train": (digits()[0], digits()[1] + 1)}, ValueError, r"^train\[1\]: "),
+        ({"validation": (digits()[0].tolist(), digits()[1])}, TypeError, r"^validation\[0\]: "),
     ],
 )
 def test_wrong_arguments_of_fit_are_refused_by_name(change, error, message):
     network = build()
     before = network.parameter_vector.copy()
     with pytest.raises(error, match=message):
-        fit(network, digits(), **{"optimizer": SGD(0.1), "steps": 5} | change)
+        fit(network, **{"train": digits(), "optimizer": SGD(0.1), "steps": 5} | change)
     assert np.array_equal(network.parameter_vector, before)
 
 
@@ -375,9 +400,9 @@ class TestSampling:
         ):
             images, labels = digits(1500)
             images[row, 3] = np.nan
-            with pytest.raises(ValueError, match=rf"^train images: not finite.* row {block}"):
+            with pytest.raises(ValueError, match=rf"^train\[0\]: not finite.* row {block}"):
                 fit(build(), (images, labels), optimizer=SGD(0.1), steps=1)
-            with pytest.raises(ValueError, match=rf"^validation images: not finite.* row {block}"):
+            with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite.* row {block}"):
                 fit(build(), digits(), (images, labels), optimizer=SGD(0.1), steps=1)
 
     def test_blas_runs_on_one_thread_meanwhile_and_as_before_after(self):
@@ -631,7 +656,7 @@ class TestCheckpoints:
         "other",
         [
             {"network": build(norm=False), "it": "layers is"},
-            {"optimizer": SGD(0.2), "it": r"optimizer is SGD\(learning_rate=0.1\), not SGD"},
+            {"optimizer": SGD(0.2), "it": r"optimizer is 'SGD\(learning_rate=0.1\)', not 'SGD"},
             {"batch_size": 20, "it": "batch_size is 10, not 20"},
             {"train": digits(90), "it": "data is"},
             {"seed": 3, "it": "seed is 0, not 3"},
@@ -666,6 +691,8 @@ class TestCheckpoints:
             lambda arrays, header: header.update(step=4),
             lambda arrays, header: header.update(step="5"),
             lambda arrays, header: header.update(iterations=-1),
+            lambda arrays, header: header.update(iterations=10**400),
+            lambda arrays, header: header.update(scheduled=[[0, 0.1]]),
             lambda arrays, header: header.update(batches={}),
             lambda arrays, header: header.update(generators={"3._rng": {"state": 1}}),
             lambda arrays, header: arrays.pop("network.0.weight"),
@@ -698,6 +725,42 @@ class TestCheckpoints:
         assert drawn == [rng.bit_generator.state for rng in network.generators.values()]
         assert optimizer.iterations == 0
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda arrays, header: header.update(iterations=-1),
+            lambda arrays, header: arrays.pop("network.0.weight"),
+            lambda arrays, header: arrays.pop("optimizer.velocity"),
+        ],
+    )
+    def test_what_is_refused_leaves_the_callers_generator(self, damage, tmp_path):
+        options = {"steps": 5, "checkpoint": tmp_path / "run"}
+        optimizer = SGD(0.1, momentum=0.9)
+        fit(build(), digits(), optimizer=optimizer, seed=np.random.default_rng(1), **options)
+        arrays, header = checkpoint.load(tmp_path / "run")
+        damage(arrays, header)
+        checkpoint.save(tmp_path / "run", arrays, header)
+        rng = np.random.default_rng(7)
+        options |= {"optimizer": SGD(0.1, momentum=0.9), "seed": rng}
+        with pytest.raises(ValueError, match="not what this run's checkpoint holds"):
+            fit(build(), digits(), resume=True, **options)
+        with pytest.raises(ValueError, match="expected classes"):
+            fit(build(), digits(), (digits()[0], digits()[1] + 1), **options)
+        assert rng.bit_generator.state == np.random.default_rng(7).bit_generator.state
+
+    def test_a_layers_generator_beyond_its_buffer_is_refused(self, tmp_path):
+        path = tmp_path / "run"
+        rng = np.random.Generator(np.random.MT19937(3))
+        network = Sequential([Dense(6, 3, rng=0), Dropout(0.5, rng=rng)])
+        fit(network, digits(), optimizer=SGD(0.1), steps=2, checkpoint=path)
+        arrays, header = checkpoint.load(path)
+        header["generators"]["1._rng"]["state"]["pos"] = 2**30
+        checkpoint.save(path, arrays, header)
+        before = network.parameter_vector.copy()
+        with pytest.raises(ValueError, match="expected a position from 0 to 624, got 1073741824"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=3, checkpoint=path, resume=True)
+        assert np.array_equal(network.parameter_vector, before)
+
     def test_a_run_of_no_steps_yet_goes_on(self, tmp_path):
         options = {"optimizer": SGD(0.1), "checkpoint": tmp_path / "run", "resume": True}
         fit(build(), digits(), steps=0, **options)
@@ -706,6 +769,37 @@ class TestCheckpoints:
     def test_resume_needs_a_file_name(self):
         with pytest.raises(ValueError, match="checkpoint=path"):
             fit(build(), digits(), optimizer=SGD(0.1), steps=5, resume=True)
+
+    @pytest.mark.parametrize(
+        ("name", "error", "message"),
+        [
+            (b"run", TypeError, "^checkpoint: expected a str or pathlib.Path, got a bytes"),
+            (3, TypeError, "^checkpoint: expected a str or pathlib.Path, got a int"),
+            ("", ValueError, "^checkpoint: expected a file name, got ''"),
+            ("~/run", ValueError, r"^checkpoint: .* pass os.path.expanduser\('~/run'\)"),
+        ],
+    )
+    def test_a_name_that_is_none_is_refused(self, name, error, message):
+        with pytest.raises(error, match=message):
+            fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=name)
+
+    def test_a_runs_file_is_no_networks_file(self, tmp_path):
+        network, path = build(), tmp_path / "run"
+        fit(network, digits(), optimizer=SGD(0.1), steps=1, checkpoint=path)
+        with pytest.raises(ValueError, match=r"run: a run's checkpoint: use fit\(.*resume=True\)"):
+            network.load(path)
+
+    def test_what_a_foreign_file_says_is_shown_in_short(self, tmp_path):
+        network, path = build(), tmp_path / "run"
+        checkpoint.save(path, {}, {"layers": ["\x1b[2J" * 10**5]})
+        with pytest.raises(ValueError, match="holds another") as first:
+            network.load(path)
+        options = {"checkpoint": path, "resume": True}
+        with pytest.raises(ValueError, match="holds another") as second:
+            fit(network, digits(), optimizer=SGD(0.1), steps=1, **options)
+        for message in (str(first.value), str(second.value)):
+            assert len(message) < 1000
+            assert "\x1b" not in message
 
     def test_a_networks_file_is_no_runs_file(self, tmp_path):
         network = build()
@@ -876,6 +970,45 @@ class TestWhatAReviewFound:
             )
         assert len(history.losses) == 6
 
+    @pytest.mark.parametrize(
+        ("first", "other"),
+        [
+            ((lambda step: 0.1, 0.3), (lambda step: 0.2, 0.3)),
+            ((lambda step: 0.1, 0.3), (lambda step: 0.1 if step < 4 else 0.2, 0.3)),
+            ((np.full(195, 0.1), 0.3), (np.full(195, 0.2), 0.3)),
+            ((0.1, 1 / 3), (0.1, 0.333333)),
+        ],
+    )
+    def test_another_rate_that_is_written_the_same_is_refused(self, first, other, tmp_path):
+        def run(rate, dropout, **options):
+            layers = [Dense(6, 16, rng=0), LeakyReLU(0.2), Dropout(dropout, rng=5)]
+            network = Sequential([*layers, Dense(16, 3, use_bias=False, rng=1)])
+            rate = rate[: network.parameter_vector.size] if isinstance(rate, np.ndarray) else rate
+            before = network.parameter_vector.copy()
+            try:
+                fit(network, digits(), optimizer=SGD(rate), checkpoint=tmp_path / "c", **options)
+            except ValueError:
+                assert np.array_equal(network.parameter_vector, before)
+                raise
+
+        run(*first, steps=5)
+        with pytest.raises(ValueError, match="pass what the run was started with"):
+            run(*other, steps=9, resume=True)
+        run(*first, steps=9, resume=True)
+
+    def test_a_schedule_is_asked_once_an_update_also_with_a_checkpoint(self, tmp_path):
+        asked = []
+
+        def schedule(step):
+            asked.append(step)
+            return [0.3, 0.2, 0.1, 0.0][step]
+
+        options = {"checkpoint": tmp_path / "c", "checkpoint_every": 1, "resume": True}
+        fit(build(), digits(), optimizer=SGD(schedule), steps=3, **options)
+        assert asked == [0, 1, 2]
+        fit(build(), digits(), optimizer=SGD(schedule), steps=4, **options)
+        assert asked == [0, 1, 2, 0, 2, 3]
+
     def test_resuming_a_diverged_run_raises_if_told_to(self, tmp_path):
         network, optimizer = exploding()
         options = {"steps": 40, "checkpoint": tmp_path / "c"}
@@ -886,6 +1019,99 @@ class TestWhatAReviewFound:
             fit(network, digits(), optimizer=optimizer, resume=True, **options)
         assert np.array_equal(network.parameter_vector, before)
         assert optimizer.iterations == 0
+
+    @pytest.mark.parametrize(
+        "nest",
+        [
+            lambda drop, rng: {"drop": drop},
+            lambda drop, rng: {"drops": [[drop], 3]},
+            lambda drop, rng: {"drops": ({"a": 1}, drop)},
+            lambda drop, rng: {"rngs": (rng, "b")},
+            lambda drop, rng: {"inner": Sequential([drop])},
+        ],
+    )
+    def test_generators_within_a_readers_layer_resume(self, nest, tmp_path):
+        class Outer(Layer):
+            def __init__(self):
+                super().__init__()
+                rng = np.random.default_rng(4)
+                self.drop = lambda x: x * (rng.random(x.shape) > 0.2).astype(x.dtype)
+                for name, value in nest(Dropout(0.3, rng=rng), rng).items():
+                    setattr(self, f"_{name}", value)
+
+            def forward(self, x):
+                return self.drop(x)
+
+            def backward(self, dy):
+                return dy
+
+        def network():
+            return Sequential([Dense(6, 3, rng=0), Outer()])
+
+        assert len(network().generators) == 1
+        expected = fit(network(), digits(), optimizer=SGD(0.1), steps=9)
+        options = {"checkpoint": tmp_path / "c", "resume": True}
+        for steps in (4, 9):
+            options["optimizer"] = SGD(0.1)
+            history = fit(network(), digits(), steps=steps, **options)
+        assert history.losses == expected.losses
+
+    def test_samples_only_from_a_resume_on_never_go_back(self, tmp_path):
+        def run(steps, validation):
+            network, _ = exploding()
+            return fit(
+                network,
+                digits(),
+                validation,
+                optimizer=SGD(lambda step: 0.1 if step < 10 else 1e25),
+                steps=steps,
+                sample_every=3,
+                on_divergence="record",
+                checkpoint=tmp_path / "c",
+                resume=True,
+            )
+
+        run(8, None)
+        history = run(30, digits())
+        assert history.sample_steps == list(range(9, 30, 3))
+        assert run(40, digits()).sample_steps == list(range(9, 40, 3))
+
+    def test_a_run_that_diverged_unsampled_is_sampled_from_there_on(self, tmp_path):
+        options = {"steps": 40, "sample_every": 3, "on_divergence": "record", "resume": True}
+        options["checkpoint"] = tmp_path / "c"
+        for validation in (None, digits()):
+            network, optimizer = exploding()
+            history = fit(network, digits(), validation, optimizer=optimizer, **options)
+        assert history.sample_steps == list(range(-(-history.diverged_at // 3) * 3, 40, 3))
+
+    def test_fewer_steps_than_were_done_are_refused(self, tmp_path):
+        fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=tmp_path / "c")
+        network, options = build(), {"checkpoint": tmp_path / "c", "resume": True}
+        before = network.parameter_vector.copy()
+        with pytest.raises(ValueError, match=r"^steps: .* a run of 5 steps, got 4: pass as many"):
+            fit(network, digits(), optimizer=SGD(0.1), steps=4, **options)
+        assert np.array_equal(network.parameter_vector, before)
+
+    def test_generators_that_are_one_must_be_one_again(self, tmp_path):
+        def run(shared, steps, **options):
+            rngs = (
+                [np.random.default_rng(4)] * 3
+                if shared
+                else [np.random.default_rng(4) for _ in range(3)]
+            )
+            layers = [Dense(6, 8, rng=0), Dropout(0.3, rng=rngs[0]), Dropout(0.3, rng=rngs[1])]
+            network = Sequential([*layers, Dense(8, 3, rng=1)])
+            options |= {"optimizer": SGD(0.1), "seed": rngs[2]}
+            return fit(network, digits(), steps=steps, **options).losses
+
+        expected = run(True, 9)
+        kept = {"checkpoint": tmp_path / "c", "resume": True}
+        run(True, 4, **kept)
+        with pytest.raises(
+            ValueError, match=r"sharing of generators is \[\['seed', '1._rng', '2._rng"
+        ):
+            run(False, 9, **kept)
+        assert run(True, 9, **kept) == expected
 
     def test_any_generator_resumes(self, tmp_path):
         def network():

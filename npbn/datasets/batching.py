@@ -23,7 +23,8 @@ def minibatches(
     images (N, ...) of any type and labels (N,) of any type are neither copied nor written. Each
     epoch shows every row once, in a fresh random order; where the rest of an epoch does not fill
     a batch, the first rows of the next one do, as in next_batch of TensorFlow's MNIST tutorial.
-    rng is a Generator, which is drawn from once an epoch, a seed, or None (not reproducible).
+    rng is a Generator (drawn from once an epoch, with its first batch), a seed, or None (not
+    reproducible).
 
     Returns an iterator whose state() can be stored and given to restore() for the same batches
     again. ValueError if batch_size is more than N or the lengths differ.
@@ -64,7 +65,11 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         self._rng = _checks.generator(rng)
         self._joined = np.empty(self._batch_size, np.intp)
         self._checked: tuple[Array | None, Array | None] = (None, None)
-        self._start_epoch()
+        # The first order is drawn with the first batch: a call that is refused meanwhile has not
+        # moved a caller's generator. Until then all is as at the end of an epoch.
+        self._epoch = plain_state(self._rng.bit_generator.state)
+        self._order = np.empty(0, np.intp)
+        self._position = len(images)
 
     def __next__(self) -> tuple[Array, Array]:
         rows = self._next_rows()
@@ -96,9 +101,10 @@ class Minibatches(Iterator[tuple[Array, Array]]):
     def state(self) -> dict[str, Any]:
         """Return where the iterator stands, as a dict that json can write.
 
-        rows: how many rows the data have; position: how many of the epoch's rows have been shown;
-        epoch: the state of the generator before it ordered this epoch's rows; now: its state now,
-        which another one that draws from the same generator may have moved.
+        rows: how many rows the data have; position: how many of the epoch's rows have been shown,
+        all of them before the first batch; epoch: the state of the generator before it ordered this
+        epoch's rows; now: its state now, which another one that draws from the same generator may
+        have moved.
         """
         return {
             "rows": len(self._images),
@@ -114,13 +120,20 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         ValueError, before anything has changed, if state is none of a Minibatches over as many
         rows and a generator of this kind.
         """
+        trial = self.check_state(state)
+        self._order = np.random.Generator(trial).permutation(len(self._images))
+        self._position = int(state["position"])
+        self._epoch = copy.deepcopy(state["epoch"])
+        self._rng.bit_generator.state = state["now"]
+
+    def check_state(self, state: Mapping[str, Any]) -> np.random.BitGenerator:
+        """What orders the epoch of a state; the ValueError of restore, and nothing has changed."""
         kind = type(self._rng.bit_generator)
         try:
             rows, position, epoch, now = (state[k] for k in ("rows", "position", "epoch", "now"))
             position = _checks.integer("position", position, minimum=0)
-            trial = kind()
-            trial.state = now
-            trial.state = epoch
+            bit_generator_in(kind, now)
+            trial = bit_generator_in(kind, epoch)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"state: expected what state() of Minibatches with a {kind.__name__} returned, "
@@ -128,13 +141,10 @@ class Minibatches(Iterator[tuple[Array, Array]]):
             ) from None
         if rows != len(self._images) or position > rows:
             raise ValueError(
-                f"state: expected one over {len(self._images)} rows, got position {position} "
-                f"of {rows}"
+                f"state: expected one over {len(self._images)} rows, got position {position!r:.60} "
+                f"of {rows!r:.60}"
             )
-        self._order = np.random.Generator(trial).permutation(rows)
-        self._position = position
-        self._epoch = copy.deepcopy(epoch)
-        self._rng.bit_generator.state = now
+        return trial
 
     def _start_epoch(self) -> None:
         self._epoch = plain_state(self._rng.bit_generator.state)
@@ -167,3 +177,23 @@ def plain_state(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain_state(each) for key, each in value.items()}
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def bit_generator_in(kind: type[np.random.BitGenerator], state: Any) -> np.random.BitGenerator:
+    """A new bit generator of this kind in a state that may come from anywhere.
+
+    ValueError, or NumPy's KeyError, TypeError or OverflowError, for a state that none can have.
+    """
+    bit_generator = kind()
+    bit_generator.state = state
+    if plain_state(bit_generator.state) != plain_state(state):
+        raise ValueError(f"generator: expected a state of {kind.__name__}, got {state!r:.60}")
+    # NumPy takes any place in these buffers, and reads beyond them with the next number.
+    place, last = 0, 0
+    if issubclass(kind, np.random.MT19937):
+        place, last = state["state"]["pos"], 624
+    elif issubclass(kind, np.random.Philox):
+        place, last = state["buffer_pos"], 4
+    if not 0 <= place <= last:
+        raise ValueError(f"generator: expected a position from 0 to {last}, got {place}")
+    return bit_generator

@@ -44,7 +44,7 @@ class LeakyReLU(BuiltInLayer):
         return core._leaky_relu_backward(dy, cache, _new(dy, out)) if input_gradient else None
 
     def __repr__(self) -> str:
-        return f"LeakyReLU({self.slope:g})"
+        return f"LeakyReLU({self.slope!r})"
 
 
 class Sigmoid(BuiltInLayer):

@@ -2,7 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
+
+_PENDING = ("_cache", "_output", "_network")
 
 
 class Layer:
@@ -26,7 +28,8 @@ class Layer:
        cache.
     3. If it has parameters or a state (arrays that are kept and saved but not trained), a call of
        `super().__init__(parameters={name: array}, state={name: array})`; each array is copied.
-    4. Randomness, if it has any, from a `numpy.random.Generator` in an attribute of its own.
+    4. Randomness, if it has any, from a `numpy.random.Generator` in an attribute of its own, or in
+       a list or tuple, or in a layer, that is one: a checkpoint keeps what `generators` shows.
 
     Attributes:
         parameters: read-only mapping of names to arrays; write into an array with `[...] =`.
@@ -97,11 +100,15 @@ class Layer:
 
     @property
     def generators(self) -> Mapping[str, np.random.Generator]:
-        """The layer's sources of randomness, by attribute name."""
+        """The layer's sources of randomness, by attribute name.
+
+        Those of layers within, and in lists and tuples, too, by names like "drop._rng", "each.0".
+        """
         return {
-            name: value
-            for name, value in vars(self).items()
-            if isinstance(value, np.random.Generator)
+            name: rng
+            for attribute, value in vars(self).items()
+            if attribute not in _PENDING
+            for name, rng in _generators(attribute, value)
         }
 
     @property
@@ -114,8 +121,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the pending backward pass and the network: a copy has neither."""
-        left_out = ("_cache", "_output", "_network")
-        return {name: value for name, value in vars(self).items() if name not in left_out}
+        return {name: value for name, value in vars(self).items() if name not in _PENDING}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -246,6 +252,16 @@ class BuiltInLayer(Layer):
     def _expect_features(self, shape: tuple[int, ...], features: int) -> None:
         if len(shape) < 2 or shape[-1] != features:
             raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
+
+
+def _generators(name: str, value: Any) -> Iterator[tuple[str, np.random.Generator]]:
+    if isinstance(value, np.random.Generator):
+        yield name, value
+    elif isinstance(value, Layer):
+        yield from ((f"{name}.{inner}", rng) for inner, rng in value.generators.items())
+    elif isinstance(value, list | tuple):
+        for place, each in enumerate(value):
+            yield from _generators(f"{name}.{place}", each)
 
 
 def _arrays(cache: Any) -> list[Array]:

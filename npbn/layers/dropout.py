@@ -40,4 +40,4 @@ class Dropout(BuiltInLayer):
         return np.multiply(dy, cache, out=out) if input_gradient else None
 
     def __repr__(self) -> str:
-        return f"Dropout({self.rate:g})"
+        return f"Dropout({self.rate!r})"

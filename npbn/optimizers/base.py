@@ -72,10 +72,17 @@ class Optimizer:
         """One update of a network, after its backward pass. Weight decay is for weights alone.
 
         network: has parameter_vector, gradient_vector and slices, a mapping like "1.gamma" -> its
-            slice of the vectors; what is called "weight" after the last point decays.
+            slice of the vectors; what is called "weight" after the last point decays. TypeError
+            for what has none of these.
         """
+        try:
+            parameters, gradients = network.parameter_vector, network.gradient_vector
+        except AttributeError:
+            raise TypeError(
+                f"network: expected a Sequential, got {network!r:.60}: pass Sequential([...])"
+            ) from None
         decay = self._weights_of(network) if self.weight_decay else None
-        self.update(network.parameter_vector, network.gradient_vector, decay=decay)
+        self.update(parameters, gradients, decay=decay)
 
     def update(self, parameters: Array, gradients: Array, *, decay: Array | None = None) -> None:
         """One update: parameters are changed in place, gradients never.
@@ -120,6 +127,8 @@ class Optimizer:
         those of this optimizer.
         """
         iterations = integer("iterations", iterations, minimum=0)
+        if iterations >= 2**63:  # which no run reaches, and whose powers no float holds
+            raise ValueError(f"iterations: expected below 2**63, got {iterations!r:.60}")
         fresh = iterations == 0 and not arrays
         if not fresh and set(arrays) != set(self._state_names):
             raise ValueError(
@@ -257,6 +266,8 @@ def _checked_rate(value: Any) -> LearningRate:
         return schedule
     if not isinstance(value, np.ndarray):
         return number("learning_rate", value, minimum=0)
+    if value.ndim == 0:
+        raise TypeError(f"learning_rate: expected a number, got an array of one: pass {value}")
     rates = float_array("learning_rate", value).copy()
     if rates.ndim != 1:
         raise ValueError(f"learning_rate: expected one rate for each parameter, got {rates.shape}")

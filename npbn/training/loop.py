@@ -1,6 +1,7 @@
 """The training loop: sampling, a progress bar, interruption, divergence, checkpoints."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from os import PathLike
@@ -71,8 +72,10 @@ def fit(
     checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
     optimizer, generators, place in the data, history. With resume=True a run goes on from that
     file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start. OSError where the file cannot be written, on a full disk say: the file is the old one,
-    the network keeps what it learnt, and the error's `history` is the History so far.
+    start and is no less than were done, and a schedule is asked again for its first and last rate,
+    which must be as they were. OSError where the file cannot be written, on a full disk say: the
+    file is the old one, the network keeps what it learnt, and the error's `history` is the History
+    so far.
 
     BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.
     TypeError or ValueError for arguments that do not go together, or data that are not finite.
@@ -83,9 +86,9 @@ def fit(
     if checks.flag("resume", resume) and checkpoint is None:
         raise ValueError("resume: expected a file to resume from: pass checkpoint=path as well")
     checks.flag("progress", progress)
-    if checkpoint is not None and not (folder := Path(checkpoint).parent).is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
-    run = Run(network, train, optimizer, steps, batch_size, seed, sample_every)
+    if checkpoint is not None:
+        checkpoint = _file_name(checkpoint)
+    run = Run(network, train, optimizer, steps, batch_size, seed, sample_every, "train")
     check_finite("train", train[0])
     if validation is not None:
         check_data("validation", validation, network, run.classes)
@@ -125,7 +128,9 @@ def fit(
         if validation is not None:
             history.final_validation_accuracy = sample()
             if history.diverged_at is not None:
-                missed = range(0, run.steps, sample_every)[len(history.sample_steps) :]
+                # Without validation until the resume, what came before nobody knows.
+                first = max([history.diverged_at, *(step + 1 for step in history.sample_steps)])
+                missed = [step for step in range(0, run.steps, sample_every) if step >= first]
                 history.sample_steps += missed
                 history.validation_accuracies += [history.final_validation_accuracy] * len(missed)
         history.seconds = before + time.perf_counter() - started
@@ -133,3 +138,18 @@ def fit(
     if checkpoint is not None:
         run.save(checkpoint)
     return history
+
+
+def _file_name(checkpoint: str | PathLike[str]) -> str:
+    """The name, where a file can be; TypeError, ValueError or FileNotFoundError where none can."""
+    if not isinstance(checkpoint, str | PathLike) or isinstance(os.fspath(checkpoint), bytes):
+        kind = type(checkpoint).__name__
+        raise TypeError(f"checkpoint: expected a str or pathlib.Path, got a {kind}")
+    path = os.fspath(checkpoint)
+    if not path:
+        raise ValueError("checkpoint: expected a file name, got '': pass None to keep no file")
+    if os.path.expanduser(path) != path:
+        raise ValueError(f"checkpoint: {path!r} has a ~: pass os.path.expanduser({path!r})")
+    if not (folder := Path(path).parent).is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {folder}: make it first")
+    return path

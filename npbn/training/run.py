@@ -14,7 +14,7 @@ from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
 from npbn._history import History, packed, unpacked
-from npbn.datasets.batching import Minibatches, plain_state
+from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
 from npbn.functional.losses import _softmax_cross_entropy, softmax_cross_entropy
 from npbn.network import Sequential
 from npbn.optimizers import Optimizer
@@ -34,6 +34,7 @@ class Run:
         batch_size: int,
         seed: int,
         sample_every: int = 1,
+        name: str = "data",
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network: expected a Sequential, got {network!r}")
@@ -42,10 +43,10 @@ class Run:
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
-        self.classes = _classes("data", data, network, batch_size)
-        images, labels = self.data = check_data("data", data, network, self.classes)
+        self.classes = _classes(name, data, network, batch_size)
+        images, labels = self.data = check_data(name, data, network, self.classes)
         optimizer.check(network)
-        rng = checks.generator(seed, "seed")
+        self.rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
         known_seed = int(seed) if isinstance(seed, SupportsIndex) else None
         self.settings = {
@@ -55,7 +56,12 @@ class Run:
         }
         self.network = network
         self.optimizer = optimizer
-        self.batches = Minibatches(images, labels, batch_size, rng)
+        self.batches = Minibatches(images, labels, batch_size, self.rng)
+        if type(network).forward is Sequential.forward:
+            try:
+                network._chain.check(images[:batch_size], True, "batch")
+            except ValueError as error:
+                raise ValueError(f"batch_size: {batch_size} is too few: {error}") from None
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
@@ -63,6 +69,8 @@ class Run:
         self._loss = _softmax_cross_entropy if known else softmax_cross_entropy
         self.step = 0
         self.history = History()
+        # [update, rate] of a schedule's first and last, which tell it from another of its name.
+        self.scheduled: list[list[float]] = []
 
     def remaining_steps(self, on_divergence: str = "record") -> Iterator[tuple[int, float]]:
         """(step, loss) after each update that is still to be made."""
@@ -74,7 +82,11 @@ class Run:
     @np.errstate(all="ignore")
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
-        self.optimizer.next_rate()  # what a schedule says wrong is told before anything moves
+        rate = (
+            self.optimizer.next_rate()
+        )  # what a schedule says wrong is told before anything moves
+        if callable(self.optimizer.learning_rate):
+            self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
         logits = network.forward(self.images, training=True)
         loss, dlogits = self._loss(logits, self.labels)
@@ -118,6 +130,7 @@ class Run:
         header |= self._description() | {
             "step": self.step,
             "iterations": self.optimizer.iterations,
+            "scheduled": self.scheduled,
             "batches": self.batches.state(),
             "generators": {
                 name: plain_state(rng.bit_generator.state)
@@ -131,10 +144,16 @@ class Run:
         arrays, header = checkpoints.load(path)
         for name, own in self._description().items():
             if header.get(name) != own:
+                held = checks.shortened(header.get(name))
                 raise ValueError(
-                    f"{path}: holds another run, its {name} is {header.get(name)}, not {own}: "
+                    f"{path}: holds another run, its {name} is {held}, not {own!r}: "
                     "pass what the run was started with, or another file"
                 )
+        if isinstance(done := header.get("step"), int) and done > self.steps:
+            raise ValueError(
+                f"steps: {path} holds a run of {done!r:.60} steps, got {self.steps}: pass as many "
+                "or more, as steps counts from the very start"
+            )
         own_arrays = {k: v for k, v in self._arrays().items() if k.startswith("network.")}
         kept = {
             name.removeprefix("optimizer."): arrays.pop(name)
@@ -146,11 +165,12 @@ class Run:
             step = checks.integer("step", header["step"], minimum=0)
             history = unpacked(arrays, header, step)
             for name, rng in generators.items():
-                type(rng.bit_generator)().state = header["generators"][name]
-            self.batches.restore(header["batches"])
+                bit_generator_in(type(rng.bit_generator), header["generators"][name])
+            self.batches.check_state(header["batches"])
             checkpoints.check_arrays(path, arrays, own_arrays)
             vectors = dict.fromkeys(kept, self.network.parameter_vector)
             checkpoints.check_arrays(path, kept, vectors)
+            scheduled = [self._scheduled(*each) for each in header["scheduled"]]
             if history.diverged_at is not None and on_divergence == "raise":
                 raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
             self.optimizer.load_state(header["iterations"], kept)
@@ -159,11 +179,29 @@ class Run:
                 f"{path}: not what this run's checkpoint holds ({type(error).__name__}: {error}): "
                 "pass what the run was started with, or another file"
             ) from error
+        self.batches.restore(header["batches"])
         for name, rng in generators.items():
             rng.bit_generator.state = header["generators"][name]
         for name, value in own_arrays.items():
             value[...] = arrays[name]
-        self.step, self.history = step, history
+        self.step, self.history, self.scheduled = step, history, scheduled
+
+    def _scheduled(self, update: int, rate: float) -> list[float]:
+        """Both, if the schedule says so again."""
+        schedule = self.optimizer.learning_rate
+        if not callable(schedule):
+            raise TypeError(f"learning_rate: expected a function, got {schedule}")
+        now = schedule(checks.integer("update", update, minimum=0))
+        if now != checks.number("rate", rate, minimum=0):
+            raise ValueError(f"learning_rate({update}): expected {rate} as before, got {now}")
+        return [update, rate]
+
+    def _sharing(self) -> list[list[str]]:
+        """The names of the sources of randomness that are one, the batches' being called seed."""
+        names: dict[int, list[str]] = {}
+        for name, rng in {"seed": self.rng, **self.network.generators}.items():
+            names.setdefault(id(rng.bit_generator), []).append(name)
+        return [each for each in names.values() if len(each) > 1]
 
     @cached_property
     def _data_checksums(self) -> list[int]:
@@ -171,9 +209,12 @@ class Run:
         return [crc32(np.ascontiguousarray(each).data) for each in self.data]
 
     def _description(self) -> dict[str, Any]:
+        rates = self.optimizer.learning_rate
         return {
             "layers": self.network._description(),
             "optimizer": repr(self.optimizer),
+            "sharing of generators": self._sharing(),
+            "checksum of rates": crc32(rates.data) if isinstance(rates, np.ndarray) else None,
             "data": self._data_checksums,
             **self.settings,
         }
@@ -181,21 +222,30 @@ class Run:
 
 def check_data(name: str, data: Data, network: Sequential, classes: int) -> Data:
     """data, if they are images that the network takes, and a label for each, of so many classes."""
-    images, labels = _pair(name, data)
-    network._chain.check(images[:1], False, "population")
-    return images, checks.labels(labels, len(images), classes, f"{name} labels")
+    images, labels = _pair(name, data, network)
+    return images, checks.labels(labels, len(images), classes, f"{name}[1]")
 
 
-def _pair(name: str, data: Data) -> Data:
+def _pair(name: str, data: Data, network: Sequential) -> Data:
     if not isinstance(data, tuple) or len(data) != 2:
         raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
-    return checks.batch(f"{name} images", data[0]), data[1]
+    name, dtype = f"{name}[0]", network.dtype
+    images = checks.batch(name, data[0])
+    if dtype is not None and images.dtype != dtype:
+        raise TypeError(
+            f"{name}: the network holds {dtype}, got {images.dtype}: pass "
+            f"{name}.astype(np.{dtype}), or use network.astype(np.{images.dtype})"
+        )
+    try:
+        network._chain.check(images, False, "population")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return images, data[1]
 
 
 def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
     """How many classes the network tells apart."""
-    images, _ = _pair(name, data)
-    network._chain.check(images[:1], False, "population")
+    images, _ = _pair(name, data, network)
     shape = network._chain.output_shape
     if shape is None:
         # A reader's layer decides: see what a copy of it makes of a batch.
@@ -209,4 +259,4 @@ def check_finite(name: str, images: Array) -> None:
     """ValueError where they are not."""
     for start in range(0, len(images), 1000):
         if not np.isfinite(images[start : start + 1000]).all():
-            raise ValueError(f"{name} images: not finite, first in row {start} to {start + 999}")
+            raise ValueError(f"{name}[0]: not finite, first in row {start} to {start + 999}")
