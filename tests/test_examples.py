@@ -42,7 +42,9 @@ def test_every_example_has_a_test():
 
 
 @needs_mnist
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
+)
 def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
     done = run("mnist_bn.py", "--seed", str(seed), folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -62,12 +64,12 @@ def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
 
 @needs_mnist
 def test_the_main_job_takes_under_ten_seconds(tmp_path):
-    seconds = []
-    for _ in range(3):
+    for _ in range(3):  # the machine may be busy
         started = time.perf_counter()
         assert run("mnist_bn.py", folder=tmp_path).returncode == 0
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 10
+        if time.perf_counter() - started < 10:
+            return
+    raise AssertionError("three times more than ten seconds")
 
 
 @needs_mnist
