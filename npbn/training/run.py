@@ -82,9 +82,8 @@ class Run:
     @np.errstate(all="ignore")
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
-        rate = (
-            self.optimizer.next_rate()
-        )  # what a schedule says wrong is told before anything moves
+        # What a schedule says wrong is told before anything moves.
+        rate = self.optimizer.next_rate()
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
