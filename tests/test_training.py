@@ -757,7 +757,7 @@ class TestCheckpoints:
         header["generators"]["1._rng"]["state"]["pos"] = 2**30
         checkpoint.save(path, arrays, header)
         before = network.parameter_vector.copy()
-        with pytest.raises(ValueError, match="expected a position from 0 to 624, got 1073741824"):
+        with pytest.raises(ValueError, match=r"from 0 to 624, got|between 0 and 624"):
             fit(network, digits(), optimizer=SGD(0.1), steps=3, checkpoint=path, resume=True)
         assert np.array_equal(network.parameter_vector, before)
 
