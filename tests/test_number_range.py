@@ -68,6 +68,14 @@ def test_a_variance_that_is_too_large_when_unbiased_is_refused():
     assert norm.population_variance == 1
 
 
+def test_one_that_it_can_hold_unbiased_is_taken():
+    norm = BatchNorm(1, momentum=0.5, unbiased_population=True)
+    x = np.array([[1.2e19], [-1.2e19], [0]], np.float32)
+    for layer in (norm, Sequential([norm])):
+        assert np.isfinite(layer.forward(x, training=True)).all()
+    assert norm.population_variance == pytest.approx(0.75 * 1.44e38, rel=1e-6)
+
+
 def test_a_layer_of_its_own_gives_no_warning():
     norm = BatchNorm(1)
     norm.forward(np.array([[6e9], [-6e9]], np.float32), training=True)

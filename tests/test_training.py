@@ -1077,13 +1077,22 @@ class TestWhatAReviewFound:
         assert history.sample_steps == list(range(9, 30, 3))
         assert run(40, digits()).sample_steps == list(range(9, 40, 3))
 
-    def test_a_run_that_diverged_unsampled_is_sampled_from_there_on(self, tmp_path):
-        options = {"steps": 40, "sample_every": 3, "on_divergence": "record", "resume": True}
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_a_run_that_diverged_unsampled_is_sampled_from_there_on(self, every, tmp_path):
+        options = {"steps": 40, "sample_every": every, "on_divergence": "record", "resume": True}
         options["checkpoint"] = tmp_path / "c"
         for validation in (None, digits()):
             network, optimizer = exploding()
             history = fit(network, digits(), validation, optimizer=optimizer, **options)
-        assert history.sample_steps == list(range(-(-history.diverged_at // 3) * 3, 40, 3))
+        first = -(-history.diverged_at // every) * every
+        assert history.sample_steps == list(range(first, 40, every))
+
+    def test_a_run_that_is_sampled_at_each_step_diverges_with_all_samples(self):
+        network, optimizer = exploding()
+        options = {"steps": 40, "sample_every": 1, "on_divergence": "record"}
+        history = fit(network, digits(), digits(), optimizer=optimizer, **options)
+        assert history.diverged_at < 39
+        assert history.sample_steps == list(range(40))
 
     def test_fewer_steps_than_were_done_are_refused(self, tmp_path):
         fit(build(), digits(), optimizer=SGD(0.1), steps=5, checkpoint=tmp_path / "c")
