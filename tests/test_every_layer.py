@@ -435,3 +435,21 @@ def test_another_type_is_refused(wrong):
 def test_every_layer_is_among_these():
     known = {type(make_layer(np.float32)).__name__ for make_layer in LAYERS.values()}
     assert known == set(layers.__all__) - {"Layer"}
+
+
+def test_generators_within_a_layer_have_names_of_their_own():
+    class Noisy(Layer):
+        def __init__(self):
+            super().__init__()
+            self.rng = np.random.default_rng(0)
+            self.each = [np.random.default_rng(1), (Dropout(0.5, rng=2), np.random.default_rng(3))]
+            self.drop = Dropout(0.5, rng=4)
+
+    layer = Noisy()
+    assert dict(layer.generators) == {
+        "rng": layer.rng,
+        "each.0": layer.each[0],
+        "each.1.0._rng": layer.each[1][0]._rng,
+        "each.1.1": layer.each[1][1],
+        "drop._rng": layer.drop._rng,
+    }

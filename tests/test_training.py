@@ -189,6 +189,18 @@ class TestTrainingSteps:
         list(training_steps(network, (images, labels), **start))
         assert noisy.calls == 2
 
+    def test_labels_are_looked_at_again_where_a_readers_layer_changes_the_classes(self):
+        class Fewer(Layer):
+            def forward(self, x, training=False):
+                return x[:, :2].copy() if training else x
+
+            def backward(self, dy):
+                return np.pad(dy, [(0, 0), (0, 1)])
+
+        network = Sequential([Dense(6, 3, rng=0), Fewer()])
+        with pytest.raises(ValueError, match="labels: expected classes 0 to 1, got 2"):
+            list(training_steps(network, digits(), optimizer=SGD(0.1), steps=1, batch_size=100))
+
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
