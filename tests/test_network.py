@@ -1087,3 +1087,17 @@ class TestWhatAReviewFound:
         np.testing.assert_array_equal(out, BatchNorm(6).forward(batch(), training=True))
         with pytest.raises(ValueError, match="out: overlaps"):
             norm.forward(out, training=True, out=out)
+
+    def test_a_network_within_another_moves_no_population_where_a_layer_hides_an_infinity(self):
+        class Own(Sequential):
+            pass
+
+        block = Own([Tanh(), BatchNorm(6)])
+        network = Sequential([Dense(6, 6, weight=np.full((6, 6), 3e38, np.float32)), block])
+        assert np.isnan(network.forward(batch(), training=True)).all()
+        assert (block.state["1.population_mean"] == 0).all()
+        assert (block.state["1.population_variance"] == 1).all()
+
+    def test_what_is_no_layer_at_all_is_refused(self):
+        with pytest.raises(TypeError, match=r"layers\[1\]: expected a Layer, got 3$"):
+            Sequential([Dense(6, 5), 3])
