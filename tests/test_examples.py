@@ -48,7 +48,7 @@ def test_every_example_has_a_test():
 
 @needs_mnist
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3, 4))]
 )
 def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
     done = run("mnist_bn.py", "--seed", str(seed), folder=tmp_path)
