@@ -12,6 +12,7 @@ import experiment_functions as functions
 import numpy as np
 import pytest
 from claims import CLAIMS, STDS, report_runs, steps_to
+from figures import curves, overview
 from matplotlib.image import imread
 from report import markdown_report, rows, write_report
 from runs import lesson_run, lesson_runs, runs_of
@@ -219,6 +220,42 @@ class TestClaims:
             return [result(0.85, training_accuracy=fit), result(0.85 + gain)]
 
         assert self.verdict(6, results_of).holds is holds
+
+
+class TestFigures:
+    def have(self, accuracies):
+        return records(
+            {
+                run: result(each, accuracies=(0.1, each))
+                for seed, each in enumerate(accuracies)
+                for run in lesson_run(4).runs(seed)
+            }
+        )
+
+    def test_the_overview_has_a_dot_a_seed_and_a_bar_for_each_of_the_lessons_figures(self):
+        (axes,) = overview(self.have([0.7, 0.8, 0.9])).axes
+        drawn = [line.get_ydata() for line in axes.get_lines() if len(line.get_xdata())]
+        dots = [each for each in drawn if len(each) == 3]
+        assert [list(each) for each in dots] == [[0.7, 0.8, 0.9]] * 2
+        assert sorted(each[0] for each in drawn if len(each) == 2) == sorted(
+            accuracy
+            for each in lesson.reported_runs()
+            for accuracy in (each.validation_without, each.validation_with)
+        )
+        assert len({x for line in axes.get_lines() for x in line.get_xdata()}) == 2 * 3 + 2 * 2 * 15
+
+    def test_curves_are_medians_in_their_range(self):
+        call = lesson_run(4)
+        (axes,) = curves(call, self.have([0.7, 0.8, 0.99])).axes
+        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+        assert lines == [
+            line
+            for reported in call.reported_accuracies
+            for line in [([0, 500], [0.1, 0.8]), *(([1000], [each]) for each in reported)]
+        ]
+        for band in axes.collections:
+            ((low, high),) = [path.get_extents().intervaly for path in band.get_paths()]
+            assert (low, high) == (0.1, 0.99)
 
 
 @pytest.fixture(scope="module")
