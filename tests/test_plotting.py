@@ -67,16 +67,11 @@ def test_arrays_are_taken_and_left_alone():
 
 def test_draws_into_the_axes_given():
     figure = Figure()
-    left, right = figure.subplots(1, 2)
-    assert plotting.training_accuracies(CURVES, 500, ax=right) is figure
-    assert len(right.get_lines()) == 2
-    assert not left.get_lines()
-
-
-def test_axes_of_a_subfigure_give_the_whole_figure():
-    figure = Figure()
-    axes = figure.subfigures(1, 2)[0].subplots()
+    left, right = figure.subfigures(1, 2)
+    axes, others = left.subplots(), right.subplots()
     assert plotting.training_accuracies(CURVES, 500, ax=axes) is figure
+    assert len(axes.get_lines()) == 2
+    assert not others.get_lines()
 
 
 def test_saves_without_pyplot(tmp_path):
