@@ -9,11 +9,9 @@ from itertools import product
 from operator import lt
 from statistics import median
 
-from runs import learns, lesson_run, lesson_runs, runs_of, whole_results
+from runs import is_enough, learns, lesson_run, lesson_runs, runs_of, whole_results
 
 from npbn.experiments import Run
-
-PASSING_SHARE = 0.8
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 STDS = (0.0005, 0.005, 0.05, 0.5, 5.0)
@@ -58,9 +56,7 @@ class Verdict:
     @property
     def holds(self):
         """Whether the rule holds at four seeds in five or more; None before there are any."""
-        if not self.by_seed:
-            return None
-        return sum(self.by_seed.values()) >= PASSING_SHARE * len(self.by_seed)
+        return is_enough(self.by_seed.values()) if self.by_seed else None
 
 
 CLAIMS = []
@@ -83,14 +79,11 @@ def pair(**description):
 
 def learnt(rungs, results):
     """For each column of results, which come rung by rung, the rungs at which it learns."""
-    columns = len(results) // len(rungs)
+    width = len(results) // len(rungs)
+    columns = [results[place::width] for place in range(width)]
     return [
-        [
-            rung
-            for rung, result in zip(rungs, results[place::columns], strict=True)
-            if learns(result)
-        ]
-        for place in range(columns)
+        [rung for rung, result in zip(rungs, column, strict=True) if learns(result)]
+        for column in columns
     ]
 
 

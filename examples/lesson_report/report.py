@@ -5,7 +5,7 @@ from pathlib import Path
 
 from claims import CLAIMS, with_range
 from figures import SIDES, curves, overview
-from runs import learns, lesson_runs
+from runs import is_enough, learns, lesson_runs
 
 from npbn.experiments import read_results
 from npbn.experiments.report import html_table, inline_svg, markdown_table, page, text
@@ -47,28 +47,29 @@ def rows(records):
     table = []
     for call in lesson_runs():
         pairs = call.pairs(records)
-        agree = sum(call.agrees(*pair) for pair in pairs)
+        agree = [call.agrees(*pair) for pair in pairs]
         reported, measured, learn = [], [], []
         for side, accuracies in enumerate(call.reported_accuracies):
             own = [pair[side] for pair in pairs]
             reported.append(" / ".join(f"{each:.3f}" for each in accuracies))
             measured.append(with_range([each.validation_accuracy for each in own], ".3f"))
             learn.append(f"{sum(map(learns, own))} of {len(own)}")
-        agreed = "lottery" if call.is_lottery else f"{agree} of {len(pairs)}"
+        agreed = "lottery" if call.is_lottery else f"{sum(agree)} of {len(agree)}"
         table.append([call.numbers, call.call, *reported, *measured, *learn, agreed])
     return table
 
 
 def agreement(records):
     """How many of the lesson's calls agree, in a sentence."""
-    measured = agree = 0
-    for call in lesson_runs():
-        pairs = [] if call.is_lottery else call.pairs(records)
-        measured += bool(pairs)
-        agree += bool(pairs) and sum(call.agrees(*pair) for pair in pairs) >= 0.8 * len(pairs)
+    judged = [
+        [call.agrees(*pair) for pair in call.pairs(records)]
+        for call in lesson_runs()
+        if not call.is_lottery
+    ]
+    measured = [agree for agree in judged if agree]
     return (
-        f"{agree} of the {measured} measured calls whose result is not a lottery agree "
-        "with the lesson in at least four seeds of five."
+        f"{sum(map(is_enough, measured))} of the {len(measured)} measured calls whose result is "
+        "not a lottery agree with the lesson in at least four seeds of five."
     )
 
 

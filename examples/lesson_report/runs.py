@@ -106,6 +106,11 @@ def whole_results(runs, records):
     return whole
 
 
+def is_enough(holds):
+    """Whether what is true or not of each seed is true of four in five or more."""
+    return sum(holds) >= 0.8 * len(holds)
+
+
 def learns(result):
     """Whether a network has learnt: a final validation accuracy of 0.5 or more."""
     return result.validation_accuracy >= LEARNS
