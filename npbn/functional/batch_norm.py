@@ -148,7 +148,7 @@ def batch_norm_operation(
 class _BatchStatistics(Operation):
     """What the two ways to work have in common: mean, variance and std (D,), in float64."""
 
-    y_over_x = True
+    y_over_x = shows_infinity = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._shape, self._features, self._dtype = shape, shape[-1], dtype
@@ -434,7 +434,7 @@ class LargeBatchNormOperation(_BatchStatistics):
 class BatchNormInferenceOperation(Operation):
     """With given statistics."""
 
-    y_over_x = True
+    y_over_x = reads_x = shows_infinity = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._shape, self._dtype, features = shape, dtype, shape[-1]

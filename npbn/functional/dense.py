@@ -1,12 +1,11 @@
 """A fully connected layer, as three matrix products."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional._sums import column_sums
 from npbn.numerics.blocks import Blocks
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation
@@ -16,6 +15,8 @@ from npbn.numerics.tape import repeated
 
 class DenseOperation(Operation):
     """y = x @ weight + bias."""
+
+    reads_x = shows_infinity = True
 
     def __init__(
         self,
@@ -104,37 +105,3 @@ def dense_backward(
     dbias = np.empty(weight.shape[1], weight.dtype) if cache.has_bias else None
     cache.with_own_scratch().backward(np, dy, dx, dweight, dbias)
     return dx, dweight, dbias
-
-
-# The old cores, until no layer calls them.
-
-
-class DenseCache(NamedTuple):
-    x: Array
-    weight: Array
-    has_bias: bool
-
-
-def _dense_forward(
-    x: Array, weight: Array, bias: Array | None, y: Array
-) -> tuple[Array, DenseCache]:
-    """Writes y, C-contiguous."""
-    np.matmul(x, weight, out=y)
-    if bias is not None:
-        np.add(y, bias, out=y)
-    return y, DenseCache(x, weight, bias is not None)
-
-
-def _dense_backward(
-    dy: Array, cache: DenseCache, dx: Array | None, dweight: Array, dbias: Array | None
-) -> None:
-    """Writes dx (unless None), dweight and dbias (unless None)."""
-    x, weight, _ = cache
-    rows, dy_rows = x, dy
-    if dy.ndim > 2:
-        rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    np.matmul(rows.T, dy_rows, out=dweight)
-    if dbias is not None:
-        np.copyto(dbias, column_sums(dy_rows))
-    if dx is not None:
-        np.matmul(dy, weight.T, out=dx)

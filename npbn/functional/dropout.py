@@ -15,7 +15,7 @@ from npbn.numerics.tape import outside
 class DropoutOperation(Operation):
     """y = x * factor, where factor is 0, or 1 / (1 - rate) where a value is kept."""
 
-    y_over_x = dx_over_dy = True
+    y_over_x = dx_over_dy = draws = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], rate: float) -> None:
         self._drawn, self._factor = np.empty(shape, np.float32), np.empty(shape, dtype)
@@ -37,6 +37,22 @@ class DropoutOperation(Operation):
     def backward(self, xp: Any, dy: Array, dx: Array) -> None:
         """Writes dx."""
         xp.multiply(dy, self._factor, out=dx)
+
+
+class IdentityOperation(Operation):
+    """y = x; dx = dy: dropout outside of training."""
+
+    y_over_x = dx_over_dy = shows_infinity = True
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        """Writes y."""
+        if y is not x:
+            xp.copyto(y, x)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        """Writes dx, unless it is None."""
+        if dx is not None and dx is not dy:
+            xp.copyto(dx, dy)
 
 
 @quiet()
@@ -77,14 +93,3 @@ def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = 
     dx = checks.output(out, dy.shape, dy.dtype, (dy,))
     cache.backward(np, dy, dx)
     return dx
-
-
-# The old core, until no layer calls it.
-
-
-def _dropout_forward(
-    x: Array, rate: float, rng: np.random.Generator, y: Array
-) -> tuple[Array, Array]:
-    factor = (rng.random(x.shape, dtype=np.float32) >= rate).astype(x.dtype)
-    factor /= 1 - rate
-    return np.multiply(x, factor, out=y), factor

@@ -10,8 +10,7 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional import _batch_norm as core
-from npbn.functional._sums import all_finite
+from npbn.functional.batch_norm import BatchNormInferenceOperation, batch_norm_operation
 from npbn.layers.layer import ArrayAttribute, Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
@@ -52,8 +51,6 @@ class BatchNorm(Layer):
     """
 
     _running_average: RunningAverage
-    _batch: list[Array] | None = None
-    _batch_values = 0
 
     gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
     beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
@@ -109,29 +106,47 @@ class BatchNorm(Layer):
     @property
     def batch_mean(self) -> Array | None:
         """The mean of the last batch whose statistics were used, (features,), a copy; else None."""
-        return None if self._batch is None else self._batch[0].copy()
+        return self._of_last_batch(0)
 
     @property
     def batch_variance(self) -> Array | None:
         """Its variance, the biased one, (features,), a copy; else None."""
-        return None if self._batch is None else self._batch[1].copy()
+        return self._of_last_batch(1)
+
+    @np.errstate(all="ignore")
+    def _of_last_batch(self, row: int) -> Array | None:
+        if self._batch is None:
+            return None
+        vector, part = self._batch
+        return vector[part].reshape(2, -1)[row].astype(self.dtype)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the parameters and of the population statistics."""
         return self._running_average.shown.dtype
 
-    def at_work(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
-    ) -> Pass:
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
+        inputs, gradients = self._scale_and_shift(), self._gradients_of_them()
         if mode.statistics == "population":
-            return PopulationPass(self)
-        if mode.training and all(size == 1 for size in shape[:-1]):
+            population = self._running_average.state.values()
+            operation = BatchNormInferenceOperation(shape, dtype, self.epsilon)
+            return Pass(operation, (*inputs, *population), gradients)
+        values = math.prod(shape[:-1])
+        if mode.training and values == 1:
             raise ValueError(
                 f"{self!r}: expected two values or more a feature in training, got {shape}: the "
                 'variance of one value is 0; pass more rows, or statistics="population"'
             )
-        return BatchNormPass(self, shape, mode, None if x_is_free else np.empty(shape, dtype))
+        correction = np.ones((2, self.features))
+        if self.unbiased_population:
+            correction[1] = values / max(values - 1, 1)
+        return Pass(
+            batch_norm_operation(shape, dtype, self.epsilon),
+            inputs,
+            gradients,
+            momentum=self.momentum,
+            correction=correction.reshape(-1),
+        )
 
     @property
     def _takes_features(self) -> int:
@@ -154,8 +169,6 @@ class BatchNorm(Layer):
     def _convert(self, dtype: np.dtype[Any]) -> None:
         checks.epsilon(self.epsilon, dtype)
         super()._convert(dtype)
-        if self._batch is not None:
-            self._batch = [each.astype(dtype) for each in self._batch]
 
     def _scale_and_shift(self) -> tuple[Array, Array]:
         """gamma and beta, or the 1 and 0 that stand for one that is left out."""
@@ -177,83 +190,3 @@ class BatchNorm(Layer):
             if name not in ("features", "dtype") and getattr(self, name) != parameter.default:
                 settings.append(f"{name}={getattr(self, name)!r}")
         return f"{type(self).__name__}({', '.join(settings)})"
-
-
-class BatchNormPass(Pass):
-    """With the statistics of the batch."""
-
-    shows_infinity = True
-    _unwanted: Array | None = None
-
-    def __init__(
-        self, layer: BatchNorm, shape: tuple[int, ...], mode: Mode, centred: Array | None
-    ) -> None:
-        self._parameters = layer._scale_and_shift()
-        self._gradients = layer._gradients_of_them()
-        self._epsilon, self._momentum = layer.epsilon, layer.momentum
-        self._values = values = math.prod(shape[:-1])
-        self._factor = values / (values - 1) if layer.unbiased_population and values > 1 else 1.0
-        self.average = layer._running_average if mode.moves_population else None
-        self._centred = centred
-
-    def forward(self, xp: Any, x: Array, y: Array) -> None:
-        centred = x if self._centred is None else self._centred
-        self._cache = core.forward(x, *self._parameters, self._epsilon, y, centred)
-
-    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
-        dx = self._scratch(dy) if dx is None else dx
-        core.backward(dy, self._cache, dx, *self._gradients)
-
-    def _scratch(self, dy: Array) -> Array:
-        if self._unwanted is None:
-            self._unwanted = np.empty_like(dy)
-        return self._unwanted
-
-    def remember(self, layer: Any) -> None:
-        layer._batch = [self._cache.mean, self._cache.variance]
-        layer._batch_values = self._values
-
-    def is_finite(self) -> bool:
-        variance = self._cache.variance
-        return all_finite(variance if self._factor == 1 else variance * self._factor)
-
-    def follow(self) -> None:
-        if self.average is not None:
-            mean, variance = self._cache.mean, self._cache.variance
-            self.average.move(self._momentum, mean, variance, self._factor)
-
-
-class PopulationPass(BatchNormPass):
-    """With the statistics of the population, which are constants."""
-
-    def __init__(self, layer: BatchNorm) -> None:
-        self._gamma, self._beta = layer._scale_and_shift()
-        self._gradients = layer._gradients_of_them()
-        self._population, self._epsilon = layer._running_average.state.values(), layer.epsilon
-
-    def forward(self, xp: Any, x: Array, y: Array) -> None:
-        self._x = x
-        self._mean, self._variance = (each.copy() for each in self._population)
-        core.inference(x, self._gamma, self._beta, self._mean, self._variance, self._epsilon, y)
-
-    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
-        dx = self._scratch(dy) if dx is None else dx
-        core.inference_backward(
-            dy,
-            self._x,
-            self._gamma,
-            self._mean,
-            self._variance,
-            self._epsilon,
-            dx,
-            *self._gradients,
-        )
-
-    def remember(self, layer: Any) -> None:
-        pass
-
-    def is_finite(self) -> bool:
-        return True
-
-    def follow(self) -> None:
-        pass

@@ -1,6 +1,5 @@
 """The fully connected layer."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional import dense as core
+from npbn.functional.dense import DenseOperation
 from npbn.layers.layer import ArrayAttribute, Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
@@ -64,10 +63,13 @@ class Dense(Layer):
             parameters["bias"] = np.zeros(self.out_features, weight.dtype)
         super().__init__(parameters)
 
-    def at_work(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
-    ) -> Pass:
-        return DensePass(self._parameters, self._gradients)
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
+        own, gradients = self._parameters, self._gradients
+        return Pass(
+            DenseOperation(shape, dtype, own["weight"].shape, self.use_bias),
+            (own["weight"], own.get("bias")),
+            (gradients["weight"], gradients.get("bias")),
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*super().output_shape(shape)[:-1], self.out_features)
@@ -85,17 +87,3 @@ class Dense(Layer):
     def __repr__(self) -> str:
         bias = "" if self.use_bias else ", use_bias=False"
         return f"Dense({self.in_features}, {self.out_features}{bias})"
-
-
-class DensePass(Pass):
-    shows_infinity = True
-
-    def __init__(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
-        self._weight, self._bias = parameters["weight"], parameters.get("bias")
-        self._dweight, self._dbias = gradients["weight"], gradients.get("bias")
-
-    def forward(self, xp: Any, x: Array, y: Array) -> None:
-        _, self._cache = core._dense_forward(x, self._weight, self._bias, y)
-
-    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
-        core._dense_backward(dy, self._cache, dx, self._dweight, self._dbias)

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from npbn import _checks as checks
-from npbn._checks import Array
-from npbn.functional import dropout as core
+from npbn.functional.dropout import DropoutOperation, IdentityOperation
 from npbn.layers.layer import Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
@@ -32,38 +31,10 @@ class Dropout(Layer):
         """The share that is set to 0."""
         return checks.number("rate", value, minimum=0.0, below=1.0)
 
-    def at_work(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
-    ) -> Pass:
-        return DropoutPass(self.rate, self._rng) if mode.training else InactivePass()
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
+        if not mode.training:
+            return Pass(IdentityOperation())
+        return Pass(DropoutOperation(shape, dtype, self.rate), (self._rng,))
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate!r})"
-
-
-class DropoutPass(Pass):
-    draws = True
-
-    def __init__(self, rate: float, rng: np.random.Generator) -> None:
-        self._rate, self._rng = rate, rng
-
-    def forward(self, xp: Any, x: Array, y: Array) -> None:
-        _, self._factor = core._dropout_forward(x, self._rate, self._rng, y)
-
-    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
-        if dx is not None:
-            xp.multiply(dy, self._factor, out=dx)
-
-
-class InactivePass(Pass):
-    """y = x, dx = dy."""
-
-    y_over_x = dx_over_dy = shows_infinity = True
-
-    def forward(self, xp: Any, x: Array, y: Array) -> None:
-        if x is not y:
-            xp.copyto(y, x)
-
-    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
-        if dx is not None and dx is not dy:
-            xp.copyto(dx, dy)

@@ -11,10 +11,10 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.functional._sums import all_finite
 from npbn.layers.passes import Pass
-from npbn.layers.plan import Mode, Plan
+from npbn.layers.plan import Mode, Plan, within_a_pass
 from npbn.layers.running_average import RunningAverage
+from npbn.numerics.denormals import quiet
 
 # Attributes of a run and of an owner: no copy has them.
 _PASSING = {"_pending", "_owner"}
@@ -53,11 +53,14 @@ class Layer:
     _gradients: Mapping[str, Array] = MappingProxyType({})
     _state: Mapping[str, Array] = MappingProxyType({})
     _running_average: RunningAverage | None = None
+    _has_readers = False
     _owner: weakref.ref["Layer"] | None = None
     # What a reader's own keeps, and the passes of a plan that a layer of the package goes back
     # through: (plan, first, end).
     _cache: Any = None
     _pending: tuple[Plan, int, int] | None = None
+    # The statistics of the last batch: a vector, and which part of it is this layer's.
+    _batch: tuple[Array, slice] | None = None
 
     def __init__(
         self,
@@ -84,13 +87,8 @@ class Layer:
             raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
         return shape
 
-    def at_work(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
-    ) -> Pass:
-        """A pass for an x of this shape and type; ValueError for one that the mode cannot take.
-
-        x_is_free: nobody reads x after this layer, so that the pass may write into it.
-        """
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
+        """A pass for an x of this shape and type; ValueError for one that the mode cannot take."""
         raise TypeError(
             f"{type(self).__name__}: a layer defines forward(x, ...), this one does not"
         )
@@ -132,7 +130,10 @@ class Layer:
         new array. Keeps x and the weights by reference until backward: change neither before.
         TypeError or ValueError for arguments of another type, shape or range.
         """
-        return self._forward(x, Mode(bool(training), checks.mode(training, statistics)), out)
+        mode = Mode(bool(training), checks.mode(training, statistics))
+        errors = callers_errors() if self._has_readers else {}
+        with quiet():
+            return self._forward(x, mode, out, errors)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = True, out: Array | None = None
@@ -144,45 +145,48 @@ class Layer:
         RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
         for a dy or out of another type or shape.
         """
-        return self._backward(dy, input_gradient, out)
+        errors = callers_errors() if self._has_readers else {}
+        with quiet():
+            return self._backward(dy, input_gradient, out, errors)
 
-    def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
+    def _forward(self, x: Array, mode: Mode, out: Array | None, errors: dict[str, Any]) -> Array:
+        """As forward, within `quiet`; errors: the settings under which readers' layers run."""
         self._check_type(x)
         layers = self._leaves
         plan = self._plan_for(x, mode)
         if out is not None:
             shape = plan.output_shape or np.shape(out)
             checks.output(out, shape, x.dtype, (x, *self._all_parameters()))
-        is_spoiled = plan.is_careful and not all_finite(x.reshape(-1))
-        if is_spoiled and (error := self._refusal(x)):
+        is_x_finite = not plan.is_careful or bool(np.isfinite(x).all())
+        if not is_x_finite and (error := self._refusal(x)):
             raise error
-        with np.errstate(all="ignore"):
-            try:
-                y = plan.forward(np, layers, x, out)
-                is_finite = not is_spoiled and plan.is_finite()
-                if not is_finite and (error := self._refusal(x)):
-                    raise error
-                if out is not None:
-                    checks.output(out, y.shape, y.dtype)
-            except BaseException:
-                # What the plan's arrays hold of an earlier pass may be half written over.
-                self._forget(plan)
-                raise
-            if not plan.gives_away:
-                result = np.empty(y.shape, y.dtype) if out is None else out
-                np.copyto(result, y)
-                y = result
-            if is_finite:
-                plan.follow()
-            else:
-                # Statistics that are not finite would make y = beta, and hide it.
-                y[...] = np.nan
-            plan.remember(layers)
+        try:
+            y = plan.forward(np, layers, x, out, errors)
+            is_finite = is_x_finite and plan.is_finite(np)
+            if not is_finite and (error := self._refusal(x)):
+                raise error
+            if out is not None:
+                checks.output(out, y.shape, y.dtype)
+        except BaseException:
+            # What the plan's arrays hold of an earlier pass may be half written over.
+            self._forget(plan)
+            raise
+        if not plan.gives_away:
+            result = np.empty(y.shape, y.dtype) if out is None else out
+            np.copyto(result, y)
+            y = result
+        if not is_finite:
+            # Statistics that are not finite would make y = beta, and hide it.
+            y[...] = np.nan
+        plan.follow(np, is_finite)
+        plan.remember(layers)
         self._pending = plan, 0, len(layers)
         self._release(plan)
         return y
 
-    def _backward(self, dy: Array, input_gradient: bool, out: Array | None) -> Array | None:
+    def _backward(
+        self, dy: Array, input_gradient: bool, out: Array | None, errors: dict[str, Any]
+    ) -> Array | None:
         if self._pending is None:
             raise self._no_forward()
         plan, first, end = self._pending
@@ -198,8 +202,7 @@ class Layer:
             raise ValueError("out: nothing to write: pass input_gradient=True as well")
         plan.check_pending(self._leaves, first)
         self._forget(plan)
-        with np.errstate(all="ignore"):
-            return plan.backward(np, dy, first, end, dx)
+        return plan.backward(np, dy, first, end, dx, errors)
 
     def _forget(self, plan: Plan) -> None:
         """No pass of this plan is pending any more."""
@@ -221,7 +224,7 @@ class Layer:
 
     def _refusal(self, x: Array) -> Exception | None:
         """What is raised of an x whose statistics are not finite; None: y is NaN then."""
-        if self._is_within_another:
+        if within_a_pass():
             return None
         return ValueError(
             f"{self!r}: the batch, or its variance, is not finite, and would spoil the "
@@ -395,6 +398,11 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def callers_errors() -> dict[str, Any]:
+    """NumPy's error settings, as the arguments of np.errstate."""
+    return {**np.geterr(), "call": np.geterrcall()}
 
 
 class ArrayAttribute:

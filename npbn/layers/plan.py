@@ -3,20 +3,31 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
+from npbn.layers.passes import Pass
 from npbn.layers.readers import ReaderPass, runs_as_written, within
+from npbn.layers.running_average import BatchStatistics
 
 if TYPE_CHECKING:
     from npbn.layers.layer import Layer
-    from npbn.layers.passes import Pass
 
 Shape = tuple[int, ...]
 Layers = Sequence["Layer"]
+
+# Of the network's pass that is running in this thread: the statistics of passes within readers'
+# layers, which wait until all is known to be finite.
+_waiting: ContextVar["list[_Waiting] | None"] = ContextVar("waiting", default=None)
+
+
+def within_a_pass() -> bool:
+    """Whether a network's pass is running, and this is within a reader's layer of it."""
+    return _waiting.get() is not None
 
 
 class Mode(NamedTuple):
@@ -26,17 +37,20 @@ class Mode(NamedTuple):
     statistics: Statistics
     keeps: bool = True
 
-    @property
-    def moves_population(self) -> bool:
-        """Whether population statistics follow the batch's."""
-        return self.training and self.statistics == "batch"
+
+class _Waiting(NamedTuple):
+    """A batch's statistics that are to be followed, once those of the whole network are finite."""
+
+    statistics: BatchStatistics
+    batch: Array
+    is_finite: bool
 
 
 class Plan:
     """The passes of layers, and the arrays between them; made once for a shape, type and mode.
 
-    Who may write where follows from what the passes say of their arrays. The last one writes into
-    the caller's array, unless backward reads it or the batch may yet be refused.
+    Who may write where follows from what the operations say of their arrays. The last one writes
+    into the caller's array, unless backward reads it or the batch may yet be refused.
 
     A reader's layer decides the shape of its output itself: the passes behind it are made when it
     has run, and again when that shape changes.
@@ -46,17 +60,37 @@ class Plan:
         self, layers: Layers, shape: Shape, dtype: np.dtype[Any], mode: Mode, *, is_network: bool
     ) -> None:
         self.dtype, self.mode, self._is_network = dtype, mode, is_network
-        self.passes: list[Pass] = []
+        self.passes: list[Pass | ReaderPass] = []
         self.shapes: list[Shape] = []  # of each pass's x, and of the last one's y
         self._readers = [k for k, each in enumerate(layers) if is_network and runs_as_written(each)]
-        self.moves = mode.moves_population and any(
-            each._running_average is not None for each in within(layers)
-        )
         self._trained = [place for place, each in enumerate(layers) if each.parameters]
+        self._lay_out_statistics(layers)
         self._is_laid_out = False  # the gradients between the passes
+        self._waiting: list[_Waiting] = []
         self.kept_by: Any = None
         self._make(layers, shape)
         self.is_careful = self.moves and (bool(self._readers) or self._may_hide_infinities())
+
+    def _lay_out_statistics(self, layers: Layers) -> None:
+        """Where in one vector each pass writes its batch's statistics."""
+        self._places: dict[int, slice] = {}
+        averages, start = [], 0
+        for place, layer in enumerate(layers):
+            average = layer._running_average
+            if average is not None and place not in self._readers:
+                self._places[place] = slice(start, start := start + average.shown.size)
+                averages.append(average)
+        by_batch = self.mode.statistics == "batch"
+        self.statistics = BatchStatistics(averages) if averages and by_batch else None
+        readers = (layers[place] for place in self._readers)
+        self.moves = (
+            by_batch
+            and self.mode.training
+            and (
+                self.statistics is not None
+                or any(each._running_average is not None for each in within(readers))
+            )
+        )
 
     def _make(self, layers: Layers, shape: Shape) -> None:
         """The passes that are missing, up to the next reader's layer, for an x of that shape."""
@@ -73,15 +107,17 @@ class Plan:
         for place in range(start, end):
             x_shape, y_shape = self.shapes[place : place + 2]
             with self._naming(place):
-                each = layers[place].at_work(x_shape, self.dtype, self.mode, x_is_free=is_free)
+                each = layers[place].at_work(x_shape, self.dtype, self.mode)
             self.passes.append(each)
-            if each.is_view:
-                x = None if x is None else x.reshape(y_shape)
-                continue
-            reads_y = each.reads_y and self.mode.keeps
-            if is_free and each.y_over_x:
+            operation = each.operation
+            if self.statistics is not None and place in self._places:
+                operation.keep_statistics_in(self.statistics.vector[self._places[place]])
+                self.statistics.set(self._places[place], each.momentum, each.correction)
+            keeps = self.mode.keeps
+            reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
+            if is_free and operation.y_over_x and not reads_x:
                 each.y = x
-            elif not self.mode.keeps:
+            elif not keeps:
                 each.y = vectors.next(y_shape)
             elif place + 1 < len(layers) or reads_y or self.moves or self._readers:
                 each.y = np.empty(y_shape, self.dtype)
@@ -100,73 +136,112 @@ class Plan:
 
     def _may_hide_infinities(self) -> bool:
         """Whether one in x may not show in the first statistics, or shows too late."""
-        first = next(place for place, each in enumerate(self.passes) if each.average is not None)
-        shown = all(each.shows_infinity for each in self.passes[:first])
-        return not shown or any(each.draws for each in self.passes)
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory the arrays of its passes take."""
-        arrays: dict[int, int] = {}
-        for each in self.passes:
-            for value in (*vars(each).values(),):
-                if isinstance(value, np.ndarray):
-                    whole = value if value.base is None else value.base
-                    arrays[id(whole)] = getattr(whole, "nbytes", 0)
-        return sum(arrays.values())
+        operations = [each.operation for each in self.passes]
+        shown = all(each.shows_infinity for each in operations[: min(self._places)])
+        return not shown or any(each.draws for each in operations)
 
     @property
     def output_shape(self) -> Shape | None:
         """The shape of y; None where a reader's layer decides it and has not run yet."""
         return self.shapes[-1] if len(self.shapes) > len(self.passes) else None
 
-    def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
-        """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
-        self.x = x
-        last = self.passes[-1]
-        self.gives_away = last.y is None and not (last.is_view or last.is_readers)
+    @property
+    def nbytes(self) -> int:
+        """How much memory its arrays take."""
+        sizes: dict[int, int] = {}
+        for owner in (*self.passes, *(each.operation for each in self.passes)):
+            for value in vars(owner).values() if owner is not None else ():
+                if isinstance(value, np.ndarray):
+                    whole = value if value.base is None else value.base
+                    sizes[id(whole)] = getattr(whole, "nbytes", 0)
+        return sum(sizes.values())
+
+    def forward(
+        self, xp: Any, layers: Layers, x: Array, out: Array | None, errors: dict[str, Any]
+    ) -> Array:
+        """y: a new array, or out, if the last pass may write into it; else an array of the plan.
+
+        errors: the caller's settings of NumPy's errors, under which readers' layers run.
+        """
+        self.x, self._waiting, last = x, [], self.passes[-1]
+        self.gives_away = last.y is None and not last.is_readers
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
-        for place in range(len(layers)):
-            x = self.passes[place].run(xp, x)
-            if self.passes[place].is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
-                if place + 1 < len(layers):
-                    checks.batch(f"layer {place}, {layers[place]!r}: forward's result", x)
-                del self.passes[place + 1 :]
-                self._is_laid_out = False
-                self._make(layers, x.shape)
+        if self._readers:
+            return self._forward_with_readers(xp, layers, x, errors)
+        for each in self.passes:
+            x = each.run(xp, x)
         if self.gives_away:
             last.y = None
         return x
 
-    def is_finite(self) -> bool:
-        """Whether the population's statistics may follow the batch's, or need not."""
-        return not self.moves or all(each.is_finite() for each in self.passes)
+    def _forward_with_readers(
+        self, xp: Any, layers: Layers, x: Array, errors: dict[str, Any]
+    ) -> Array:
+        token = _waiting.set(self._waiting)
+        try:
+            for place, layer in enumerate(layers):
+                if place not in self._readers:
+                    x = self.passes[place].run(xp, x)
+                    continue
+                with np.errstate(**errors):
+                    x = self.passes[place].run(xp, x)
+                if self.shapes[place + 1 :][:1] != [x.shape]:
+                    if place + 1 < len(layers):
+                        checks.batch(f"layer {place}, {layer!r}: forward's result", x)
+                    del self.passes[place + 1 :]
+                    self._is_laid_out = False
+                    self._make(layers, x.shape)
+        finally:
+            _waiting.reset(token)
+        return x
 
-    def follow(self) -> None:
-        """Move the population's statistics, where the mode says so."""
-        if self.moves:
-            for each in self.passes:
-                each.follow()
+    # The population's statistics
+
+    def is_finite(self, xp: Any) -> bool:
+        """Whether the population's statistics may follow the batch's, or need not."""
+        own = self.statistics if self.moves else None
+        return (own is None or own.is_finite(xp)) and all(each.is_finite for each in self._waiting)
+
+    def follow(self, xp: Any, is_finite: bool) -> None:
+        """Move the population's statistics, unless a pass of a network around waits for others."""
+        own = self.statistics if self.moves else None
+        around = _waiting.get()
+        if around is not None:
+            if own is not None:
+                around.append(_Waiting(own, own.vector.copy(), is_finite))
+            around.extend(self._waiting)
+        elif is_finite:
+            if own is not None:
+                own.follow(xp, own.vector)
+            for each in self._waiting:
+                each.statistics.follow(xp, each.batch)
 
     def remember(self, layers: Layers) -> None:
-        """Leave in each layer what a backward pass of its own needs."""
+        """Leave in each layer its part of this pass."""
+        if self.statistics is not None:
+            batch = self.statistics.vector.copy()
+            for place, part in self._places.items():
+                layers[place]._batch = batch, part
         for place, layer in enumerate(layers):
-            if not self.passes[place].is_readers:
-                self.passes[place].remember(layer)
+            if place not in self._readers:
                 layer._pending = self, place, place + 1
 
     def check_pending(self, layers: Layers, first: int) -> None:
         """RuntimeError where a layer was called by itself since."""
         for place, layer in enumerate(layers, first):
             pending = layer._pending
-            if not self.passes[place].is_readers and (pending is None or pending[0] is not self):
+            if place not in self._readers and (pending is None or pending[0] is not self):
                 raise RuntimeError(
                     f"layer {place}, {layer!r}: another pass of its own came between: call the "
                     "network's forward again"
                 )
 
-    def backward(self, xp: Any, dy: Array, first: int, end: int, dx: Array | None) -> Array | None:
+    # Backward
+
+    def backward(
+        self, xp: Any, dy: Array, first: int, end: int, dx: Array | None, errors: dict[str, Any]
+    ) -> Array | None:
         """Back through the passes first to end - 1; dx: where to write the first one's, if wanted.
 
         Without it, what lies before the first parameters is left out.
@@ -177,9 +252,13 @@ class Plan:
         if dx is None:
             stop = next((place for place in self._trained if first <= place < end), end)
         for place in range(end - 1, stop - 1, -1):
-            each = self.passes[place]
+            each, wanted = self.passes[place], dx is not None or place > stop
             target = each.dx if place > stop else dx
-            dy = each.run_backward(xp, dy, target, wanted=dx is not None or place > stop)
+            if each.is_readers:
+                with np.errstate(**errors):
+                    dy = each.run_backward(xp, dy, target, wanted)
+            else:
+                dy = each.run_backward(xp, dy, target, wanted)
         if dx is not None and dy is not dx:
             np.copyto(dx, dy)
         return dx
@@ -188,14 +267,15 @@ class Plan:
         """Where each pass but the first writes its dx: in turns in two vectors, or over dy."""
         vectors = _TwoVectors(self.shapes[1:-1], self.dtype)
         dy: Array | None = None  # the array in which a pass finds its dy, if it is the plan's
-        for place in range(len(self.passes) - 1, 0, -1):
-            each, shape = self.passes[place], self.shapes[place]
+        for place in range(len(self.passes) - 1, -1, -1):
+            each = self.passes[place]
             if each.is_readers:
                 dy = None
-            elif each.is_view:
-                dy = None if dy is None else dy.reshape(shape)
-            else:
-                dy = each.dx = dy if each.dx_over_dy and dy is not None else vectors.next(shape)
+                continue
+            each.operation.prepare_backward()
+            if place > 0 and not (each.operation.dx_over_dy and dy is not None):
+                dy = vectors.next(self.shapes[place])
+            each.dx = dy
         self._is_laid_out = True
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.layers.passes import Pass
 
 if TYPE_CHECKING:
     from npbn.layers.layer import Layer
@@ -31,10 +30,11 @@ def within(layers: Iterable["Layer"]) -> Iterator["Layer"]:
         yield from within(layer._layers_within().values())
 
 
-class ReaderPass(Pass):
+class ReaderPass:
     """A reader's layer in a plan. What it returns is checked."""
 
     is_readers = True
+    operation = y = dx = None
 
     def __init__(self, layer: "Layer", place: int, mode: "Mode") -> None:
         self._layer, self._name, self._mode = layer, f"layer {place}, {layer!r}", mode
@@ -50,7 +50,7 @@ class ReaderPass(Pass):
         checks.same_dtype(x, **{name: checks.float_array(name, y)})
         return y
 
-    def run_backward(self, xp: Any, dy: Array, dx: Array | None, *, wanted: bool) -> Array:
+    def run_backward(self, xp: Any, dy: Array, dx: Array | None, wanted: bool) -> Array:
         """What its backward pass returns; dy is a copy, as it may keep that."""
         assert self._x is not None
         result = adapted(self._layer.backward)(dy.copy(), input_gradient=wanted)

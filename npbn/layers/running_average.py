@@ -1,13 +1,13 @@
-"""The running average of the batches' statistics."""
+"""The running average of the batches' statistics, and the statistics of a batch."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from npbn._checks import Array
-from npbn.functional._blocks import constant
+from npbn.numerics.constants import constant
 
 
 class RunningAverage:
@@ -43,17 +43,72 @@ class RunningAverage:
         vars(self).update(state)
         self._name()
 
-    def move(self, momentum: float, mean: Array, variance: Array, factor: float) -> None:
-        """One batch more, the weight of whose variance is (1 - momentum) * factor."""
-        carried, shown = self.carried.reshape(2, -1), self.shown.reshape(2, -1)
+
+def lay_side_by_side(averages: Sequence[RunningAverage]) -> None:
+    """Move them into two vectors, so that one operation moves all."""
+    if not averages:
+        return
+    shown = np.concatenate([each.shown for each in averages])
+    carried = np.concatenate([each.carried for each in averages])
+    start = 0
+    for each in averages:
+        place = slice(start, start := start + each.shown.size)
+        each.shown, each.carried = shown[place], carried[place]
+        each._name()
+
+
+class BatchStatistics:
+    """The statistics of a batch, of all layers that have some, and the step of what follows them.
+
+    vector: float64; each pass writes its slice of it.
+    """
+
+    def __init__(self, averages: Sequence[RunningAverage]) -> None:
+        size = sum(each.shown.size for each in averages)
+        self.vector = np.zeros(size)
+        self._momentum, self._new, self._work = np.ones(size), np.zeros(size), np.empty(size)
+        self._correction = np.ones(size)
+        self._is_corrected = False
+        self._shown = _joined([each.shown for each in averages])
+        self._carried = _joined([each.carried for each in averages])
+        self._rounded = np.empty_like(self._shown)
+        self._zeros = constant(0.0, self._shown.dtype.char, size)
+
+    def set(self, place: slice, momentum: float | Array, correction: float | Array) -> None:
+        """How what follows a slice of the vector moves."""
+        self._momentum[place], self._correction[place] = momentum, correction
+        self._new[place] = (1 - self._momentum[place]) * self._correction[place]
+        self._is_corrected = bool((self._correction != 1).any())
+
+    def is_finite(self, xp: Any) -> bool:
+        """Whether the layers' type can hold them, corrected."""
+        vector = self.vector
+        if self._is_corrected:
+            vector = xp.multiply(vector, self._correction, out=self._work)
+        xp.copyto(self._rounded, vector, casting="same_kind")
+        # An infinity times 0 is NaN.
+        return not math.isnan(xp.dot(self._rounded, self._zeros))
+
+    def follow(self, xp: Any, batch: Array) -> None:
+        """Move the population's statistics by one batch's."""
         # If someone has written into what is shown, go on from what was written.
-        if carried.astype(shown.dtype).tobytes() != shown.tobytes():
-            carried[...] = shown
-        new, kind = 1 - momentum, shown.dtype.char
-        carried *= constant(momentum, "d")
-        carried[0] += constant(new, kind) * mean
-        carried[1] += constant(new * factor, kind) * variance
-        shown[...] = carried
+        xp.copyto(self._rounded, self._carried, casting="same_kind")
+        if self._rounded.tobytes() != self._shown.tobytes():
+            xp.copyto(self._carried, self._shown)
+        xp.multiply(self._carried, self._momentum, out=self._carried)
+        xp.multiply(batch, self._new, out=self._work)
+        xp.add(self._carried, self._work, out=self._carried)
+        xp.copyto(self._shown, self._carried, casting="same_kind")
+
+
+def _joined(vectors: Sequence[Array]) -> Array:
+    """One view of vectors that lie side by side."""
+    first, whole = vectors[0], vectors[0].base
+    if len(vectors) == 1 or whole is None:
+        return first
+    address = first.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    start = address // first.itemsize
+    return whole[start : start + sum(each.size for each in vectors)]
 
 
 @np.errstate(all="ignore")
@@ -62,13 +117,18 @@ def mean_and_variance(blocks: Iterable[Array]) -> tuple[Array, Array, int]:
 
     Statistics of blocks merge exactly: Chan, Golub & LeVeque 1979.
     """
-    count, mean, squares = 0, np.float64(0.0), np.float64(0.0)
+    count, center = 0, None
+    mean, squares = np.float64(0.0), np.float64(0.0)
     for block in blocks:
-        rows = len(block)
-        block_mean = block.mean(0, dtype=np.float64)
+        if center is None:
+            # Of what is far from 0, differences of means keep their digits.
+            center = block.mean(0, dtype=np.float64)
+        rows, deviations = len(block), block - center
+        block_mean = deviations.mean(0)
         difference = block_mean - mean
-        squares = squares + ((block - block_mean) ** 2).sum(0)
+        squares = squares + ((deviations - block_mean) ** 2).sum(0)
         squares = squares + difference**2 * (count * rows / (count + rows))
         mean = mean + difference * (rows / (count + rows))
         count += rows
-    return np.asarray(mean), np.asarray(squares / count), count
+    assert center is not None
+    return center + mean, np.asarray(squares / count), count

@@ -11,18 +11,28 @@ from numpy.typing import NDArray
 from npbn import _checks as checks
 from npbn import checkpoint, functional
 from npbn._checks import Array, Statistics
-from npbn.layers.layer import Layer
+from npbn.layers.layer import Layer, callers_errors
 from npbn.layers.passes import Pass
-from npbn.layers.plan import Mode, Plan
+from npbn.layers.plan import Mode, Plan, within_a_pass
 from npbn.layers.plans import Plans
 from npbn.layers.readers import adapted, runs_as_written, shadow
+from npbn.layers.running_average import lay_side_by_side
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
 from npbn.network.summary import checked, common_dtype, size, table
+from npbn.numerics.denormals import quiet
 
 # What is made anew of a copy's layers.
-_DERIVED = ("_parameter_vector", "_gradient_vector", "_slices", "_dtype", "_flat", "_plans")
+_DERIVED = (
+    "_parameter_vector",
+    "_gradient_vector",
+    "_slices",
+    "_dtype",
+    "_has_readers",
+    "_flat",
+    "_plans",
+)
 
 
 class Sequential(Layer):
@@ -47,6 +57,14 @@ class Sequential(Layer):
         dtype = self._dtype or np.dtype(np.float32)
         self._adopt()
         total = sum(size(layer) for layer in self._layers)
+        lay_side_by_side(
+            [
+                each._running_average
+                for each in self._leaves
+                if each._running_average is not None and not runs_as_written(each)
+            ]
+        )
+        self._has_readers = any(map(runs_as_written, self._leaves))
         self._bind(np.zeros(total, dtype), np.zeros(total, dtype))
 
     def _bind(self, values: Array, gradients: Array) -> None:
@@ -114,7 +132,7 @@ class Sequential(Layer):
         warning, y is NaN, and no population statistics move.
         TypeError or ValueError, naming the layer, for an x of another type or shape.
         """
-        return self._forward(x, Mode(bool(training), checks.mode(training, statistics)), out)
+        return super().forward(x, training, statistics, out=out)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = False, out: Array | None = None
@@ -127,7 +145,7 @@ class Sequential(Layer):
         RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
         for a dy of another type or shape.
         """
-        return self._backward(dy, input_gradient, out)
+        return super().backward(dy, input_gradient=input_gradient, out=out)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
@@ -140,9 +158,7 @@ class Sequential(Layer):
             )
         return shapes[-1]
 
-    def at_work(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
-    ) -> Pass:
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         """Not asked: a network lays another's layers flat among its own."""
         raise TypeError(f"{self!r}: run its layers one after another")
 
@@ -170,7 +186,7 @@ class Sequential(Layer):
         plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)
 
     def _refusal(self, x: Array) -> Exception | None:
-        if self._is_within_another or np.isfinite(x).all():
+        if within_a_pass() or np.isfinite(x).all():
             return None
         return ValueError("x: expected finite values in training: look at np.isfinite(x)")
 
@@ -235,8 +251,9 @@ class Sequential(Layer):
                 yield call(block, training=False, statistics=mode.statistics)
                 continue
             plan = self._plan_for(block, mode)
-            with np.errstate(all="ignore"):
-                y = plan.forward(np, self._leaves, block, None)
+            errors = callers_errors()
+            with quiet():
+                y = plan.forward(np, self._leaves, block, None, errors)
             yield y
             self._release(plan)
 

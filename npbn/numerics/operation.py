@@ -15,10 +15,14 @@ class Operation:
     down. x and the parameters are read again by backward: they must stay as they are until then.
     """
 
-    # Whether y may be x itself, whether backward reads y, and whether dx may be dy itself.
+    # Whether y may be x itself, whether backward reads x or y, and whether dx may be dy itself.
     y_over_x = False
+    reads_x = False
     reads_y = False
     dx_over_dy = False
+    # Whether an infinity or NaN in x makes one in y; whether forward moves a generator.
+    shows_infinity = False
+    draws = False
 
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""

@@ -15,14 +15,17 @@ from npbn import checkpoint as checkpoints
 from npbn._checks import Array
 from npbn._history import History, packed, unpacked
 from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
-from npbn.functional.losses import _softmax_cross_entropy, softmax_cross_entropy
+from npbn.functional.losses import SoftmaxCrossEntropyOperation, softmax_cross_entropy
+from npbn.layers.layer import callers_errors
 from npbn.layers.plan import Mode
 from npbn.layers.readers import runs_as_written
 from npbn.network import Sequential
 from npbn.network.inference import first_not_finite, known_shapes
+from npbn.numerics.denormals import quiet
 from npbn.optimizers import Optimizer
 
 Data = tuple[Array, Array]
+TRAINING = Mode(True, "batch")
 
 
 class Run:
@@ -58,21 +61,20 @@ class Run:
             "sample_every": sample_every,
         }
         self.network = network
+        self._errors = callers_errors() if network._has_readers else {}
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, self.rng)
         if type(network).forward is Sequential.forward:
             try:
-                network._release(network._plan_for(images[:batch_size], Mode(True, "batch")))
+                network._release(network._plan_for(images[:batch_size], TRAINING))
             except ValueError as error:
                 raise ValueError(f"batch_size: {batch_size} is too few: {error}") from None
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        self._loss = (
-            softmax_cross_entropy
-            if any(map(runs_as_written, (network, *network._leaves)))
-            else _softmax_cross_entropy
-        )
+        self._known_shape = not (network._has_readers or runs_as_written(network))
+        self._loss = SoftmaxCrossEntropyOperation((batch_size, self.classes), images.dtype)
+        self._dlogits = np.empty((batch_size, self.classes), images.dtype)
         self.step = 0
         self.history = History()
         # [update, rate] of a schedule's first and last, which tell it from another of its name.
@@ -85,7 +87,7 @@ class Run:
             self.step += 1
             yield self.step - 1, loss
 
-    @np.errstate(all="ignore")
+    @quiet()
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
         # What a schedule says wrong is told before anything moves.
@@ -93,15 +95,19 @@ class Run:
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
-        logits = network.forward(self.images, training=True)
-        loss, dlogits = self._loss(logits, self.labels)
+        logits = network._forward(self.images, TRAINING, None, self._errors)
+        if self._known_shape:
+            dlogits = self._dlogits
+            loss = self._loss.forward(np, logits, self.labels, dlogits)
+        else:
+            loss, dlogits = softmax_cross_entropy(logits, self.labels)
         if on_divergence == "raise" and not math.isfinite(loss):
             where = first_not_finite(network._leaves, self.images)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
             )
-        network.backward(dlogits)
+        network._backward(dlogits, False, None, self._errors)
         self.optimizer.step(network)
         return loss
 
