@@ -23,9 +23,10 @@ EACH_MODULE = pytest.mark.parametrize(
 MAY_IMPORT = {
     "_checks": set(),
     "reference": set(),
+    "numerics": {"_checks"},
     "functional": {"_checks"},
     "checkpoint": {"_checks"},
-    "optimizers": {"_checks"},
+    "optimizers": {"_checks", "numerics"},
     "datasets": {"_checks"},
     "layers": {"_checks", "functional"},
     "network": {"_checks", "layers", "functional", "checkpoint"},

@@ -1,9 +1,11 @@
 """Gradient descent: the direction is the gradient, or what momentum makes of it."""
 
-import numpy as np
+from typing import Any
 
 from npbn._checks import Array, flag, number
-from npbn.optimizers.base import LearningRate, Optimizer
+from npbn.optimizers.base import Optimizer
+from npbn.optimizers.piecewise import Piece
+from npbn.optimizers.settings import LearningRate, Setting
 
 
 class SGD(Optimizer):
@@ -16,11 +18,15 @@ class SGD(Optimizer):
     Source: Sutskever et al., On the importance of initialization and momentum, 2013, in PyTorch's
     form. Keras keeps learning_rate * velocity: the same unless the rate changes on the way.
 
+    >>> import numpy as np
     >>> parameters, gradients = np.array([1.0, 2.0]), np.array([10.0, -10.0])
     >>> SGD(0.1).update(parameters, gradients)
     >>> parameters
     array([0., 3.])
     """
+
+    momentum = Setting(lambda value: number("momentum", value, minimum=0, below=1))
+    nesterov = Setting(lambda value: flag("nesterov", value))
 
     def __init__(
         self,
@@ -31,22 +37,25 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ) -> None:
-        self.momentum = number("momentum", momentum, minimum=0, below=1)
-        self.nesterov = flag("nesterov", nesterov)
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov: expected a momentum above 0, got 0: pass momentum=0.9, say")
-        super().__init__(
-            learning_rate, weight_decay, max_norm, ("velocity",) if self.momentum else ()
-        )
+        self.momentum = momentum
+        self.nesterov = nesterov
+        super().__init__(learning_rate, weight_decay, max_norm)
 
-    def _direction(self, gradient: Array) -> tuple[Array, float]:
+    def _changed(self, name: str) -> None:
+        if vars(self).get("nesterov") and not self.momentum:
+            raise ValueError("nesterov: expected a momentum above 0, got 0: pass momentum=0.9, say")
+        super()._changed(name)
+
+    def _names(self) -> tuple[str, ...]:
+        return ("velocity",) if self.momentum else ()
+
+    def _direction(self, xp: Any, piece: Piece, gradient: Array) -> tuple[Array, float]:
         if not self.momentum:
             return gradient, 1.0
-        velocity = self._state["velocity"]
-        velocity *= self.momentum
-        velocity += gradient
+        xp.multiply(piece.velocity, self.momentum, out=piece.velocity)
+        xp.add(piece.velocity, gradient, out=piece.velocity)
         if not self.nesterov:
-            return velocity, 1.0
-        ahead = np.multiply(velocity, self.momentum, out=self._work)
-        ahead += gradient
-        return ahead, 1.0
+            return piece.velocity, 1.0
+        xp.multiply(piece.velocity, self.momentum, out=piece.work)
+        xp.add(gradient, piece.work, out=piece.work)
+        return piece.work, 1.0

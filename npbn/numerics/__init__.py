@@ -1,0 +1,1 @@
+"""What the kernels share: it knows arrays and numbers, no layer and no network."""
