@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -262,3 +262,26 @@ def _kind(value: Any) -> str:
     text = repr(value)
     name = type(value).__name__
     return f"{name} {text}" if len(text) <= 40 and "\n" not in text else f"a {name}"
+
+
+class Setting:
+    """An attribute of a layer or an optimizer that is checked by one function whenever it is set.
+
+        @Setting
+        def rate(self, value): return number("rate", value, minimum=0.0, below=1.0)
+
+    The owner's `_changed()` is called then.
+    """
+
+    def __init__(self, check: Callable[[Any, Any], Any]) -> None:
+        self._check, self.__doc__ = check, check.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else vars(owner)[self._name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        vars(owner)[self._name] = self._check(owner, value)
+        owner._changed()

@@ -13,7 +13,7 @@ from npbn._cases import CASES
 from npbn._checks import Array, Statistics
 from npbn._derivatives import derivative_at_0, natural_size
 from npbn.layers import BatchNorm, Layer
-from npbn.layers.foreign import adapted, within
+from npbn.layers.readers import adapted, within
 
 # Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
 # random, and its derivative along one random direction through all entries beside them.
@@ -138,8 +138,10 @@ def gradient_check(
 def _check_values(layer: Layer) -> None:
     """ValueError for two values a feature, after a forward pass with the batch's statistics."""
     for each in within([layer]):
-        if isinstance(each, BatchNorm) and 0 < each._values <= 2:
-            came, left = ("one value", "0") if each._values == 1 else ("two values", "-1 and 1")
+        if isinstance(each, BatchNorm) and 0 < each._batch_values <= 2:
+            came, left = (
+                ("one value", "0") if each._batch_values == 1 else ("two values", "-1 and 1")
+            )
             raise ValueError(
                 f"{each!r}: got {came} a feature, of which batch statistics leave {left}, whatever "
                 "x is: no gradient reaches x and a wrong one may look right; pass more rows "

@@ -4,40 +4,30 @@ import hashlib
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from npbn.experiments import Result
 
 
-class Plain:
-    """JSON and back, for dataclasses of plain values."""
-
-    def as_dict(self):
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values):
-        return cls(**values)
-
-
 @dataclass(frozen=True)
-class Roll(Plain):
+class Roll:
     """The description of another experiment's run."""
 
     seed: int
 
 
 @dataclass(frozen=True)
-class Pips(Plain):
+class Pips:
     """Its result."""
 
     number: int
+    throws: tuple[tuple[int, ...], ...]
 
 
 def roll(run):
     """From the one to the other."""
-    return Pips(run.seed % 6 + 1)
+    return Pips(run.seed % 6 + 1, ((1, 2), (run.seed,)))
 
 
 def made_up(run):

@@ -385,19 +385,23 @@ def test_a_converted_layer_shows_its_batch_statistics_in_its_type():
     assert np.allclose(other.batch_mean, norm.batch_mean, rtol=1e-6)
 
 
-def test_without_epsilon_a_constant_feature_gives_no_warning():
-    ones, x = np.ones(2, np.float32), np.ones((4, 2), np.float32)
-    _, cache = functional.batch_norm_forward(x, ones, ones, epsilon=0)
-    dx, _, _ = functional.batch_norm_backward(x, cache)
-    assert not np.isfinite(dx).any()
-    zeros = np.zeros(2, np.float32)
-    functional.batch_norm_inference(x, ones, ones, ones, zeros, epsilon=0)
-    functional.batch_norm_inference_backward(x, x, ones, ones, zeros, epsilon=0)
-    norm = BatchNorm(2, epsilon=0)
-    norm.population_variance = zeros
-    for statistics in ("batch", "population"):
-        norm.forward(x, statistics=statistics)
-        assert not np.isfinite(norm.backward(x)).any()
+@pytest.mark.parametrize("rows", [2, 60, 40_000])
+def test_without_epsilon_a_constant_feature_is_beta_and_stops_the_gradient(rows, dtype):
+    x = np.full((rows, 2), 0.1, dtype)
+    dy, gamma, beta, zeros = upstream(x), *np.array([[3, 4], [1, 2], [0, 0]], dtype)
+    y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=0)
+    statistics = cache.mean, cache.variance
+    np.testing.assert_array_equal(statistics, [x[0], zeros])
+    np.testing.assert_array_equal(cache.x_hat, 0 * x)
+    same = functional.batch_norm_inference(x, gamma, beta, *statistics, epsilon=0)
+    np.testing.assert_array_equal(y, np.broadcast_to(beta, y.shape))
+    np.testing.assert_array_equal(same, y)
+    for dx, dgamma, _ in (
+        functional.batch_norm_backward(dy, cache),
+        functional.batch_norm_inference_backward(dy, x, gamma, *statistics, epsilon=0),
+    ):
+        np.testing.assert_array_equal(dx, 0 * x)
+        np.testing.assert_array_equal(dgamma, zeros)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (60, 5), (2, 3, 4, 5)], ids=str)

@@ -81,6 +81,7 @@ def public_functions(room):
         module = importlib.import_module(f"{room.__name__}.{info.name}")
         for name, value in vars(module).items():
             own = inspect.isfunction(value) and value.__module__ == module.__name__
+            own = own and not name.endswith("_operation")
             if own and not name.startswith("_"):
                 yield name
 
@@ -251,7 +252,7 @@ def test_any_layout_will_do_and_nothing_given_is_written(
         found = results(functional, name, given)
     else:
         y, cache = forward(functional, name, given)
-        for array in arrays_in(cache):
+        for array in arrays_in(vars(cache) if hasattr(cache, "__dict__") else cache):
             array.flags.writeable = False
         dy = laid_out(upstream(y))
         dy.flags.writeable = False
@@ -342,18 +343,15 @@ def test_an_out_that_overlaps_dy_or_the_cache_is_refused(name):
 
     shared, out = overlapping(dy, inputs["x"].shape)
     refused(out, dy=shared)
-    if isinstance(cache, np.ndarray):
-        shared, out = overlapping(cache, inputs["x"].shape)
-        refused(out, cache=shared)
-    elif cache is not None:
-        for field, array in cache._asdict().items():
-            if isinstance(array, np.ndarray):
-                shared, out = overlapping(array, inputs["x"].shape)
-                refused(out, cache=cache._replace(**{field: shared}))
-    else:
-        for key in ("x", "gamma", "mean", "variance"):
-            shared, out = overlapping(inputs[key], inputs["x"].shape)
-            refused(out, inputs=inputs | {key: shared})
+    for key, array in inputs.items():
+        if isinstance(array, np.ndarray):
+            shared, out = overlapping(array, inputs["x"].shape)
+            given = inputs | {key: shared}
+            _, cache = forward(functional, name, given)
+            # Without a cache backward takes what forward took, but for beta.
+            kept = () if key == "beta" else shared if cache is None else vars(cache)
+            if any(np.shares_memory(shared, each) for each in arrays_in(kept)):
+                refused(out, cache=cache, inputs=given)
 
 
 # What is refused

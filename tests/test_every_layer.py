@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npbn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh, layers
-from npbn.layers.base import ArrayAttribute
+from npbn.layers.layer import ArrayAttribute
 
 LAYERS = {
     "Dense": lambda dtype: Dense(4, 5, rng=0, dtype=dtype),
@@ -125,7 +125,7 @@ def test_a_layer_refuses_an_out_that_it_still_needs(make_layer):
             with pytest.raises(ValueError, match=r"^out: overlaps"):
                 layer.forward(x, out=array)
     dy = upstream(y)
-    for array in (dy, y):
+    for array in (dy,):
         if array.shape == x.shape:
             with pytest.raises(ValueError, match=r"^out: overlaps"):
                 layer.backward(dy, out=array)
@@ -247,7 +247,7 @@ def test_layers_with_parameters_hold_one_type(make_layer):
 @each_layer
 def test_wrong_features_name_the_layer(make_layer):
     layer = filled(make_layer)
-    if not hasattr(layer, "_expect_features") or layer.dtype is None:
+    if layer._takes_features is None:
         assert layer.forward(batch(shape=(6, 9))).shape == (6, 9)
         return
     for shape in ((6, 9), (4, 6), (2, 4, 3)):

@@ -23,9 +23,10 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
-def run(name, *flags, folder, **environment):
+def run(name, *flags, folder, code=0, **environment):
+    """The example, run in a folder, with what it wrote; it must end with the code."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *flags]
-    return subprocess.run(
+    done = subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -33,6 +34,8 @@ def run(name, *flags, folder, **environment):
         env=os.environ | environment,
         timeout=300,
     )
+    assert done.returncode == code, done.stderr
+    return done
 
 
 def figures(text, name):
@@ -42,7 +45,7 @@ def figures(text, name):
 
 def test_every_example_has_a_test():
     source = Path(__file__).read_text(encoding="utf-8")
-    for path in EXAMPLES.glob("**/*.py"):
+    for path in EXAMPLES.glob("[!_]*"):
         assert f'run("{path.name}"' in source, f"{path.name} has no test"
 
 
@@ -52,7 +55,6 @@ def test_every_example_has_a_test():
 )
 def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
     done = run("mnist_bn.py", "--seed", str(seed), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     with_norm = figures(done.stdout, "With Batch Norm")
     without = figures(done.stdout, "Without Batch Norm")
@@ -71,7 +73,7 @@ def test_the_main_job_agrees_with_the_lesson(seed, tmp_path):
 def test_the_main_job_takes_under_ten_seconds(tmp_path):
     for _ in range(3):  # the machine may be busy
         started = time.perf_counter()
-        assert run("mnist_bn.py", folder=tmp_path).returncode == 0
+        run("mnist_bn.py", folder=tmp_path)
         if time.perf_counter() - started < 10 * max(1, slowness()):
             return
     raise AssertionError("three times more than ten seconds")
@@ -100,7 +102,6 @@ def test_without_mnist_the_main_job_goes_on_with_the_digits(tmp_path):
     done = run(
         "mnist_bn.py", "--batches", "100", "--data-dir", str(tmp_path), folder=tmp_path, **dead
     )
-    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("No MNIST, going on with the 5,000 digits")
     assert "the lesson" not in done.stdout
     assert figures(done.stdout, "With Batch Norm")[0] > 0.5
@@ -109,7 +110,6 @@ def test_without_mnist_the_main_job_goes_on_with_the_digits(tmp_path):
 def test_the_main_job_shows_a_divergence(tmp_path):
     flags = ("--data", "digits", "--weights", "bad", "--learning-rate", "1e9", "--batches", "40")
     done = run("mnist_bn.py", *flags, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
     assert "diverged at step" in done.stdout
 
 
@@ -120,8 +120,7 @@ def test_the_main_job_says_what_was_wrong_in_one_line(tmp_path):
         (["--output", "file"], "--output: nothing can be saved there"),
         (["--data", "digits", "--batch-size", "5000"], "has 4,000 training images"),
     ):
-        done = run("mnist_bn.py", *flags, folder=tmp_path)
-        assert done.returncode == 1
+        done = run("mnist_bn.py", *flags, folder=tmp_path, code=1)
         assert message in done.stderr
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("*.png"))
@@ -129,71 +128,64 @@ def test_the_main_job_says_what_was_wrong_in_one_line(tmp_path):
 
 def test_the_main_jobs_flags(tmp_path):
     text = run("mnist_bn.py", "--help", folder=tmp_path).stdout
-    for flag in (
-        "weights",
-        "learning-rate",
-        "activation",
-        "batches",
-        "batch-size",
-        "seed",
-        "data",
-        "data-dir",
-        "output",
-        "quiet",
-    ):
+    flags = "weights learning-rate activation batches batch-size seed data data-dir output quiet"
+    for flag in flags.split():
         assert f"--{flag}" in text
     for flags in (["--batches", "0"], ["--learning-rate", "nan"], ["--weights", "ugly"]):
-        done = run("mnist_bn.py", *flags, folder=tmp_path)
-        assert done.returncode == 2
-        assert "usage" in done.stderr
+        assert "usage" in run("mnist_bn.py", *flags, folder=tmp_path, code=2).stderr
 
 
 @needs_mnist
 def test_the_report_of_some_runs_goes_on_where_it_stopped(tmp_path):
     flags = ("--runs", "2", "--output", "report", "--quiet")
-    first = run("lesson_report.py", "--seeds", "0", *flags, folder=tmp_path)
-    assert first.returncode == 0, first.stderr
+    run("lesson_report", "--seeds", "0", *flags, folder=tmp_path)
     results = tmp_path / "report" / "results.jsonl"
     before = results.read_bytes()
-    second = run("lesson_report.py", "--seeds", "0-1", *flags, folder=tmp_path)
-    assert second.returncode == 0, second.stderr
+    run("lesson_report", "--seeds", "0-1", *flags, folder=tmp_path)
     assert results.read_bytes().startswith(before)
     assert results.read_bytes().count(b"\n") == 4
     text = (tmp_path / "report" / "lesson_report.html").read_text(encoding="utf-8")
     assert "1 of the 1 measured calls" in text
 
 
+def test_the_report_repeats_no_run_that_is_there(tmp_path):
+    committed = (EXAMPLES.parent / "data" / "lesson_results.jsonl").read_bytes()
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(committed)
+    for runs, count in (("none", 285), ("4,5,2", 20)):
+        done = run("lesson_report", "--runs", runs, "--output", str(tmp_path), folder=tmp_path)
+        assert done.stdout.startswith(f"{count} training runs")
+        assert results.read_bytes() == committed
+    made, shown = (folder / "lesson_report.md" for folder in (tmp_path, EXAMPLES.parent / "docs"))
+    assert made.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8")
+
+
 def test_the_reports_flags(tmp_path):
-    assert "--only-report" in run("lesson_report.py", "--help", folder=tmp_path).stdout
+    assert "--only-report" in run("lesson_report", "--help", folder=tmp_path).stdout
     for flags in (["--runs", "19"], ["--seeds", "x"], ["--workers", "0"]):
-        done = run("lesson_report.py", *flags, folder=tmp_path)
-        assert done.returncode == 2
-        assert "usage" in done.stderr
+        assert "usage" in run("lesson_report", *flags, folder=tmp_path, code=2).stderr
 
 
 @needs_mnist
 def test_the_runs_on_dask_give_the_same_bits(tmp_path):
     pytest.importorskip("distributed", reason="dask is not installed: pip install distributed")
-    here = run("lesson_report.py", "--runs", "2", "--seeds", "0", "--quiet", folder=tmp_path)
-    there = run("lesson_on_dask.py", "--output", "dask", folder=tmp_path)
-    assert (here.returncode, there.returncode) == (0, 0), there.stderr
-    results = [
-        read_results(tmp_path / name / "results.jsonl") for name in ("lesson_report", "dask")
-    ]
-    assert len(results[0]) == 2
-    for each in results[0]:
-        assert results[0][each].result.digest == results[1][each].result.digest
+    digests = []
+    for output, flags in (("here", ()), ("there", ("--dask", "here"))):
+        flags = ("--runs", "2", "--seeds", "0", "--quiet", "--output", output, *flags)
+        run("lesson_report", *flags, folder=tmp_path)
+        records = read_results(tmp_path / output / "results.jsonl")
+        digests.append({run: record.result.digest for run, record in records.items()})
+    assert len(digests[0]) == 2
+    assert digests[0] == digests[1]
 
 
 def test_the_three_readings_train_to_the_same_losses(tmp_path):
     done = run("three_readings.py", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) <= 1e-10
 
 
 def test_the_forgotten_update_fails_and_is_repaired(tmp_path):
     done = run("forgotten_update.py", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
     trained, broken, repaired = (
         float(line.split()[-1]) for line in done.stdout.splitlines() if "accuracy" in line
     )

@@ -11,15 +11,15 @@ from statistics import median
 import experiment_functions as functions
 import numpy as np
 import pytest
+from claims import CLAIMS, STDS, report_runs, steps_to
+from figures import curves, overview
 from matplotlib.image import imread
+from report import markdown_report, rows, write_report
+from runs import lesson_run, lesson_runs, runs_of
 
 from npbn import lesson
 from npbn.experiments import Record, Result, Run, build, machine, read_results
 from npbn.experiments.results import ResultsFile
-from npbn.lesson.claims import CLAIMS
-from npbn.lesson.report import markdown_report, rows
-from npbn.lesson.rules import DEPTHS, RATES, STDS, depth_runs, rate_runs, std_runs, steps_to
-from npbn.lesson.runs import Pair, lesson_runs
 
 SEEDS = range(5)
 
@@ -41,26 +41,23 @@ def records(results):
     return {run: Record(run, each, 0, machine()) for run, each in results.items()}
 
 
-def call(number):
-    (found,) = (each for each in lesson_runs() if number in each.numbers)
-    return found
-
-
 class TestLessonRuns:
     def test_eighteen_runs_are_fifteen_calls(self):
         calls = lesson_runs()
         assert len(calls) == 15
-        assert [each.numbers for each in calls if len(each.numbers) > 1] == [
-            (4, 5),
-            (13, 17),
-            (15, 18),
+        assert [each.numbers for each in calls if "," in each.numbers] == [
+            "4, 5",
+            "13, 17",
+            "15, 18",
         ]
-        assert sorted(number for each in calls for number in each.numbers) == list(range(1, 19))
-        assert [each.numbers for each in calls if each.is_lottery] == [(11,), (13, 17), (15, 18)]
+        assert sorted(one.run for each in calls for one in each.reported) == list(range(1, 19))
+        assert [each.numbers for each in calls if each.is_lottery] == ["11", "13, 17", "15, 18"]
+        assert lesson_run(17) == lesson_run(13)
 
     def test_their_descriptions_are_the_lessons(self):
-        run = call(10).run(True, seed=3)
-        assert run == Run(
+        without, with_ = lesson_run(10).runs(seed=3)
+        assert with_ == replace(without, batch_norm=True)
+        assert with_ == Run(
             batch_norm=True,
             learning_rate=2,
             activation="sigmoid",
@@ -69,9 +66,9 @@ class TestLessonRuns:
             batches_per_sample=50,
             seed=3,
         )
-        assert call(14).run(False, 0).weight_std == 5.0
         weights = lesson.initial_weights(True, seed=4)
-        assert np.array_equal(build(call(14).run(True, 4)).layers[0].weight, weights[0])
+        for run in lesson_run(14).runs(seed=4):
+            assert np.array_equal(build(run).layers[0].weight, weights[0])
 
     @pytest.mark.parametrize(
         ("number", "without", "with_", "agrees"),
@@ -91,77 +88,97 @@ class TestLessonRuns:
         ],
     )
     def test_when_a_pair_agrees(self, number, without, with_, agrees):
-        assert call(number).agrees(Pair(0, result(without), result(with_))) is agrees
+        assert lesson_run(number).agrees(result(without), result(with_)) is agrees
 
     def test_pairs_are_whole(self):
-        have = {run: result(0.9) for run in call(2).runs(SEEDS)}
-        del have[call(2).run(True, 3)]
-        assert [pair.seed for pair in call(2).pairs(records(have))] == [0, 1, 2, 4]
+        have = {run: result(run.seed / 10) for seed in SEEDS for run in lesson_run(2).runs(seed)}
+        del have[lesson_run(2).runs(3)[1]]
+        pairs = lesson_run(2).pairs(records(have))
+        assert [without.validation_accuracy for without, _ in pairs] == [0.0, 0.1, 0.2, 0.4]
 
 
 class TestClaims:
-    def judge(self, number, results, seeds=SEEDS):
-        return CLAIMS[number - 1].judge(records(results), seeds)
+    def verdict(self, number, results_of):
+        """Of a claim, where results_of has the results of its runs at a seed."""
+        claim = CLAIMS[number - 1]
+        made = {}
+        for seed in SEEDS:
+            runs = claim.runs(seed)
+            made |= dict(zip(runs, results_of(runs, seed), strict=True))
+        return claim.verdict(records(made))
+
+    def learning(self, number, learns):
+        """Its verdict, where a network learns if learns says so of its run."""
+        return self.verdict(number, lambda runs, _: [result(0.9 * learns(run)) for run in runs])
 
     def test_seven_with_a_rule_each(self):
         assert [claim.number for claim in CLAIMS] == list(range(1, 8))
         for claim in CLAIMS:
             assert claim.rule.endswith(".")
-            verdict = claim.judge({}, SEEDS)
-            assert verdict.passed is None
-            assert verdict.measured == ()
+            verdict = claim.verdict({})
+            assert verdict.holds is None
+            assert verdict.measured == []
 
-    def test_four_seeds_of_five_pass(self):
-        def made(failing):
-            runs = {}
-            for seed in SEEDS:
-                for number in (1, 3, 4, 6, 8, 9):
-                    a, b = call(number).runs([seed])
-                    runs |= {a: result(0.95), b: result(0.95 if seed in failing else 0.96)}
-            return runs
+    def test_judged_are_the_seeds_with_all_their_runs(self):
+        have = {run: result(0.9) for seed in SEEDS for run in CLAIMS[2].runs(seed)}
+        del have[CLAIMS[2].runs(3)[-1]]
+        assert list(CLAIMS[2].verdict(records(have)).by_seed) == [0, 1, 2, 4]
 
-        assert self.judge(7, made(())).passed
-        assert self.judge(7, made({2})).passed
-        assert not self.judge(7, made({2, 3})).passed
+    @pytest.mark.parametrize(("failing", "holds"), [((), True), ((2,), True), ((2, 3), False)])
+    def test_four_seeds_of_five_are_enough(self, failing, holds):
+        def results_of(runs, seed):
+            best = 0.95 if seed in failing else 0.96
+            return [result(best if run.batch_norm else 0.95) for run in runs]
+
+        assert self.verdict(7, results_of).holds is holds
+
+    def test_the_best_is_chosen_by_validation_and_judged_by_test_accuracy(self):
+        def results_of(runs, seed):
+            chosen = [result(0.9, test_accuracy=0.95), result(0.9, test_accuracy=0.96)]
+            other = [result(0.8, test_accuracy=0.99), result(0.8, test_accuracy=0.90)]
+            return [*chosen, *other * (len(runs) // 2 - 1)]
+
+        assert self.verdict(7, results_of).holds
 
     def test_steps_to_a_level(self):
-        run = call(2).run(True, 0)
-        assert steps_to(0.9, run, result(0.9, accuracies=(0.1, 0.8, 0.92, 0.5))) == 101
-        assert steps_to(0.95, run, result(0.9, accuracies=(0.1, 0.8, 0.92, 0.5))) is None
+        run = lesson_run(2).runs(0)[1]
+        made = result(0.9, accuracies=(0.1, 0.8, 0.92, 0.5))
+        assert steps_to(0.9, run, made) == 101
+        assert steps_to(0.95, run, made) == float("inf")
 
     @pytest.mark.parametrize(("seconds", "holds"), [(40.0, True), (9e6, False)])
     def test_faster_in_steps_and_in_seconds(self, seconds, holds):
-        slow, fast = [0.1] * 9 + [0.96] * 9, [0.1, 0.96, 0.97]
-        runs = {}
-        for seed in SEEDS:
-            for number in (1, 2):
-                a, b = call(number).runs([seed])
-                runs[a] = result(0.97, accuracies=tuple(slow), seconds=20.0)
-                runs[b] = result(0.98, accuracies=tuple(fast), seconds=seconds)
-            for run in CLAIMS[0].extra_runs(seed):
-                runs[run] = result(0.97, accuracies=tuple(fast), seconds=20.0)
-        verdict = self.judge(1, runs)
-        assert verdict.passed is holds
-        assert any("with: 90% after 51 steps" in line for line in verdict.measured)
+        slow, fast = (0.1,) * 9 + (0.96,) * 9, (0.1, 0.96, 0.97)
+
+        def results_of(runs, seed):
+            without = result(0.97, accuracies=slow, seconds=20.0)
+            with_ = result(0.98, accuracies=fast, seconds=seconds)
+            return [without, with_, without, with_, result(0.97, accuracies=fast, seconds=20.0)]
+
+        verdict = self.verdict(1, results_of)
+        assert verdict.holds is holds
+        assert verdict.measured[0].startswith("with: 90% after 51 steps")
+        assert verdict.measured[1:3] == [
+            "without: 90% after 451 steps, 0.18 s",
+            "without, He weights: 90% after 51 steps, 0.02 s",
+        ]
 
     @pytest.mark.parametrize(("top", "holds"), [(1.0, True), (0.3, False)])
     def test_higher_rates(self, top, holds):
-        runs = {}
-        for seed in SEEDS:
-            for rate in RATES:
-                for activation in ("relu", "sigmoid"):
-                    a, b = rate_runs(seed, rate, activation)
-                    runs |= {a: result(0.9 * (rate <= 0.1)), b: result(0.9 * (rate <= top))}
-        assert self.judge(2, runs).passed is holds
+        def learns(run):
+            relu = run.activation == "relu"
+            return run.learning_rate <= ((top if run.batch_norm else 0.1) if relu else 3)
+
+        verdict = self.learning(2, learns)
+        assert verdict.holds is holds
+        assert verdict.measured[-1] == "sigmoid, with: highest rate 3 (3 to 3)"
 
     @pytest.mark.parametrize(("more", "holds"), [(2, True), (1, False)])
     def test_easier_weights(self, more, holds):
-        runs = {}
-        for seed in SEEDS:
-            for place, std in enumerate(STDS):
-                a, b = std_runs(seed, std)
-                runs |= {a: result(0.9 * (place < 2)), b: result(0.9 * (place < 2 + more))}
-        assert self.judge(3, runs).passed is holds
+        def learns(run):
+            return STDS.index(run.weight_std) < 2 + more * run.batch_norm
+
+        assert self.learning(3, learns).holds is holds
 
     @pytest.mark.parametrize(
         ("gain", "outcome", "constant", "holds"),
@@ -174,41 +191,71 @@ class TestClaims:
         ],
     )
     def test_more_activations(self, gain, outcome, constant, holds):
-        runs = {}
-        for seed in SEEDS:
-            a, b = call(3).runs([seed])
-            runs |= {a: result(0.8), b: result(0.8 + gain)}
-            a, b = call(4).runs([seed])
-            runs |= {
-                a: result(0.1, outcome=outcome),
-                b: result(0.98, constant_units=(0.0, constant, 0.0)),
-            }
-        assert self.judge(4, runs).passed is holds
+        def results_of(runs, seed):
+            sigmoid = [result(0.8), result(0.8 + gain)]
+            relu = [result(0.1, outcome=outcome), result(0.98, constant_units=(0, constant, 0))]
+            return sigmoid + relu
+
+        assert self.verdict(4, results_of).holds is holds
 
     @pytest.mark.parametrize(("deepest", "holds"), [(6, True), (3, False)])
     def test_deeper(self, deepest, holds):
-        runs = {}
-        for seed in SEEDS:
-            for depth in DEPTHS:
-                a, b, he = depth_runs(seed, depth)
-                runs |= {
-                    a: result(0.9 * (depth <= 3)),
-                    b: result(0.9 * (depth <= deepest)),
-                    he: result(0.9),
-                }
-        verdict = self.judge(5, runs)
-        assert verdict.passed is holds
-        assert verdict.measured[2].endswith("up to 24 hidden layers")
+        def learns(run):
+            he = run.weight_std is None
+            return he or len(run.hidden) <= (deepest if run.batch_norm else 3)
+
+        verdict = self.learning(5, learns)
+        assert verdict.holds is holds
+        assert verdict.measured[2] == "without, He weights: learns with up to 24 hidden layers"
+
+    @pytest.mark.parametrize("number", [2, 3, 5])
+    def test_where_no_network_learns_nothing_is_gained(self, number):
+        assert self.learning(number, lambda run: False).holds is False
 
     @pytest.mark.parametrize(
         ("gain", "fit", "holds"), [(0.006, 1.0, True), (0.004, 1.0, False), (0.006, 0.98, False)]
     )
     def test_regularizes(self, gain, fit, holds):
-        runs = {}
-        for seed in SEEDS:
-            a, b = CLAIMS[5].extra_runs(seed)
-            runs |= {a: result(0.85, training_accuracy=fit), b: result(0.85 + gain)}
-        assert self.judge(6, runs).passed is holds
+        def results_of(runs, seed):
+            return [result(0.85, training_accuracy=fit), result(0.85 + gain)]
+
+        assert self.verdict(6, results_of).holds is holds
+
+
+class TestFigures:
+    def have(self, accuracies):
+        return records(
+            {
+                run: result(each, accuracies=(0.1, each))
+                for seed, each in enumerate(accuracies)
+                for run in lesson_run(4).runs(seed)
+            }
+        )
+
+    def test_the_overview_has_a_dot_a_seed_and_a_bar_for_each_of_the_lessons_figures(self):
+        (axes,) = overview(self.have([0.7, 0.8, 0.9])).axes
+        drawn = [line.get_ydata() for line in axes.get_lines() if len(line.get_xdata())]
+        dots = [each for each in drawn if len(each) == 3]
+        assert [list(each) for each in dots] == [[0.7, 0.8, 0.9]] * 2
+        assert sorted(each[0] for each in drawn if len(each) == 2) == sorted(
+            accuracy
+            for each in lesson.reported_runs()
+            for accuracy in (each.validation_without, each.validation_with)
+        )
+        assert len({x for line in axes.get_lines() for x in line.get_xdata()}) == 2 * 3 + 2 * 2 * 15
+
+    def test_curves_are_medians_in_their_range(self):
+        call = lesson_run(4)
+        (axes,) = curves(call, self.have([0.7, 0.8, 0.99])).axes
+        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+        assert lines == [
+            line
+            for reported in call.reported_accuracies
+            for line in [([0, 500], [0.1, 0.8]), *(([1000], [each]) for each in reported)]
+        ]
+        for band in axes.collections:
+            ((low, high),) = [path.get_extents().intervaly for path in band.get_paths()]
+            assert (low, high) == (0.1, 0.99)
 
 
 @pytest.fixture(scope="module")
@@ -218,13 +265,13 @@ def made_up(tmp_path_factory):
     path = folder / "results.jsonl"
     file = ResultsFile(path)
     lines = []
-    for run in lesson.report_runs(SEEDS):
+    for run in report_runs(SEEDS):
         samples = -(-run.batches // run.batches_per_sample)
         made = functions.made_up(run)
         curve = tuple(np.linspace(0.1, made.validation_accuracy, samples))
         lines.append(Record(run, replace(made, accuracies=curve), 0, machine()).as_json())
     file.path.write_text("\n".join(lines) + "\n")
-    return path, lesson.write_report(path, folder)
+    return path, write_report(path, folder)
 
 
 def chromium(folder):
@@ -236,10 +283,11 @@ def chromium(folder):
 
 class TestReport:
     def test_needs_each_run_once(self):
-        runs = lesson.report_runs(SEEDS)
+        runs = report_runs(SEEDS)
         assert len(runs) == len(set(runs))
         assert {run.seed for run in runs} == set(SEEDS)
         assert sum(run.batches for run in runs) < 7e6
+        assert set(runs_of(lesson_runs(), SEEDS)) < set(runs)
 
     def test_has_every_call_claim_and_figure(self, made_up):
         _, (html, markdown, picture) = made_up
@@ -263,24 +311,24 @@ class TestReport:
     def test_says_what_was_not_measured(self, tmp_path):
         path = tmp_path / "r"
         file = ResultsFile(path)
-        for run in call(2).runs([0]):
+        for run in lesson_run(2).runs(0):
             file.append(Record(run, result(0.9), 0, machine()))
-        html, markdown, _ = lesson.write_report(path, tmp_path)
+        html, markdown, _ = write_report(path, tmp_path)
         assert "not measured" in html.read_text()
         assert "| 2 | False, 0.01, ReLU, 2000, 50 | 0.835 | 0.953 | 0.900" in markdown.read_text()
 
     def test_a_run_whose_worker_died_counts_as_missing(self, tmp_path):
         path = tmp_path / "r"
         file = ResultsFile(path)
-        a, b = call(2).runs([0])
+        a, b = lesson_run(2).runs(0)
         file.append(Record(a, result(0.9), 0, machine()))
         file.append(Record(b, None, 2, machine()))
-        assert call(2).pairs(read_results(path)) == []
-        lesson.write_report(path, tmp_path)
+        assert lesson_run(2).pairs(read_results(path)) == []
+        write_report(path, tmp_path)
 
     def test_without_results_there_is_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="run the experiments first"):
-            lesson.write_report(tmp_path / "none", tmp_path)
+            write_report(tmp_path / "none", tmp_path)
 
     @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
     @pytest.mark.parametrize("width", [390, 1200])
@@ -336,29 +384,25 @@ class TestCommittedResults:
     """The results of one full run, that README and report stand on."""
 
     def test_are_whole(self, committed):
-        runs = lesson.report_runs(SEEDS)
+        runs = report_runs(SEEDS)
         assert set(committed) == set(runs)
         assert all(isinstance(record.result, Result) for record in committed.values())
 
     @pytest.mark.parametrize("number", [*range(1, 11), 12, 14, 16])
     def test_agree_with_the_lesson_in_four_seeds_of_five(self, committed, number):
-        pairs = call(number).pairs(committed)
-        assert sum(map(call(number).agrees, pairs)) >= 4
+        pairs = lesson_run(number).pairs(committed)
+        assert sum(lesson_run(number).agrees(*pair) for pair in pairs) >= 4
 
     @pytest.mark.parametrize("each", lesson_runs(), ids=lambda each: each.call)
     def test_medians_are_the_lessons_where_both_learn(self, committed, each):
         pairs = each.pairs(committed)
         reported = each.reported[0]
         bad = reported.initial_weights == "bad"
-        for side, own, theirs in (
-            ("without", [pair.without for pair in pairs], reported.validation_without),
-            ("with", [pair.with_ for pair in pairs], reported.validation_with),
-        ):
+        for side, (theirs, *_) in enumerate(each.reported_accuracies):
             if each.is_lottery or theirs < 0.5:
                 continue
-            bound = 0.08 if (reported.run, side) == (3, "without") else 0.06 if bad else 0.02
-            middle = median(result.validation_accuracy for result in own)
-            assert abs(middle - theirs) <= bound
+            bound = 0.08 if (reported.run, side) == (3, 0) else 0.06 if bad else 0.02
+            assert abs(median(pair[side].validation_accuracy for pair in pairs) - theirs) <= bound
 
     def test_the_table_in_docs_and_the_figures_of_readme_are_made_of_them(self, committed):
         root = Path(__file__).parents[1]
@@ -374,7 +418,7 @@ class TestCommittedResults:
     def test_a_run_gives_the_same_bits_on_the_same_machine(self, committed):
         from npbn.experiments import perform
 
-        run = call(2).run(True, 0)
+        run = lesson_run(2).runs(0)[1]
         record = committed[run]
         here = machine() | {"python": record.machine["python"], "npbn": record.machine["npbn"]}
         if here != record.machine:

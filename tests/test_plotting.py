@@ -67,16 +67,11 @@ def test_arrays_are_taken_and_left_alone():
 
 def test_draws_into_the_axes_given():
     figure = Figure()
-    left, right = figure.subplots(1, 2)
-    assert plotting.training_accuracies(CURVES, 500, ax=right) is figure
-    assert len(right.get_lines()) == 2
-    assert not left.get_lines()
-
-
-def test_axes_of_a_subfigure_give_the_whole_figure():
-    figure = Figure()
-    axes = figure.subfigures(1, 2)[0].subplots()
+    left, right = figure.subfigures(1, 2)
+    axes, others = left.subplots(), right.subplots()
     assert plotting.training_accuracies(CURVES, 500, ax=axes) is figure
+    assert len(axes.get_lines()) == 2
+    assert not others.get_lines()
 
 
 def test_saves_without_pyplot(tmp_path):
@@ -130,72 +125,3 @@ def test_a_refused_curve_leaves_the_axes_as_they_were():
     with pytest.raises(ValueError, match="'b'"):
         plotting.training_accuracies({"a": [0.1], "b": []}, 500, ax=axes)
     assert not axes.get_lines()
-
-
-def a_side(*accuracies, category="ReLU"):
-    return {category: list(accuracies)}
-
-
-@pytest.mark.parametrize(
-    ("groups", "reported", "error", "message"),
-    [
-        ({}, None, ValueError, "groups: expected one side or more, got none"),
-        ([0.9], None, TypeError, "groups: expected a mapping of names, got a list"),
-        ({"a": [0.9]}, None, TypeError, "groups['a']: expected a mapping of names, got a list"),
-        ({"a": {}}, None, ValueError, "groups['a']: expected one category or more"),
-        (
-            {"a": a_side(0.9), "b": a_side(0.9, category="Sigmoid")},
-            None,
-            ValueError,
-            "groups['b']: expected the categories ['ReLU'] like the first side, got ['Sigmoid']",
-        ),
-        (
-            {"a": a_side(0.9, 7.0)},
-            None,
-            ValueError,
-            "groups['a']['ReLU']: expected accuracies from",
-        ),
-        ({"a": a_side(0.9)}, {"a": a_side(7.0)}, ValueError, "reported['a']['ReLU']: expected acc"),
-        ({"a": a_side(0.9)}, [0.9], TypeError, "reported: expected a mapping of names, got a list"),
-    ],
-)
-def test_refuses_what_makes_no_strips(groups, reported, error, message):
-    axes = Figure().subplots()
-    with pytest.raises(error) as refused:
-        plotting.accuracy_strips(groups, reported=reported, ax=axes)
-    assert message in str(refused.value)
-    assert not axes.get_lines()
-
-
-@pytest.mark.parametrize(
-    ("groups", "reported", "error", "message"),
-    [
-        ({}, None, ValueError, "groups: expected one group or more, got none"),
-        ([1], None, TypeError, "groups: expected a mapping of names, got a list"),
-        ({"a": 1}, None, TypeError, "groups['a']: expected a list of curves, got 1: pass [1]"),
-        ({"a": [1]}, None, TypeError, "groups['a'][0]: expected a sequence of numbers, got 1"),
-        ({"a": []}, None, ValueError, "groups['a']: expected one curve or more, got none"),
-        (
-            {"a": [[0.1, 0.2], [0.3]]},
-            None,
-            ValueError,
-            "groups['a'][1]: expected 2 accuracies like the first curve, got 1",
-        ),
-        ({"a": [[0.1, 7.0]]}, None, ValueError, "groups['a'][0]: expected accuracies from 0 to 1"),
-        ({"a": [[0.1]]}, {"a": [7.0]}, ValueError, "reported['a']: expected accuracies from 0 to"),
-        ({"a": [[0.1]]}, [0.9], TypeError, "reported: expected a mapping of names, got a list"),
-    ],
-)
-def test_refuses_what_makes_no_bands(groups, reported, error, message):
-    axes = Figure().subplots()
-    with pytest.raises(error) as refused:
-        plotting.accuracy_bands(groups, 500, reported=reported, ax=axes)
-    assert message in str(refused.value)
-    assert not axes.get_lines()
-
-
-def test_categories_and_reported_figures_may_be_empty():
-    groups = {"a": {"ReLU": [], "Sigmoid": [0.5]}}
-    plotting.accuracy_strips(groups, reported={})
-    plotting.accuracy_strips(groups, reported={"a": {}})
-    plotting.accuracy_bands({"a": [[0.1, 0.2]]}, 500, reported={"a": []})

@@ -56,16 +56,6 @@ def test_a_terminal_gets_a_bar():
     assert output.split() == ["1", "False", "False"]  # no thread that a later fork would meet
 
 
-def test_a_terminal_gets_nothing_that_is_not_enabled():
-    written, _ = in_a_terminal(RUN.replace("initial=100", "enabled=False"))
-    assert written == ""
-
-
-def test_a_pipe_gets_nothing():
-    done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-
-
 @pytest.mark.parametrize("stream", [None, "closed"])
 def test_without_a_standard_error_there_is_no_bar(stream, monkeypatch, tmp_path):
     if stream == "closed":
@@ -162,31 +152,31 @@ def test_a_notebook_without_widgets_gets_the_text_bar(monkeypatch):
     assert threading.active_count() == threads
 
 
-def test_a_notebook_gets_nothing_that_is_not_enabled(monkeypatch):
-    stream = pretend_stderr(monkeypatch)
-    pretend_shell(monkeypatch, "ZMQInteractiveShell")
-    with progress_bar(20, enabled=False) as bar:
-        bar.update(20)
-    assert stream.written == ""
-
-
-@pytest.mark.parametrize("isatty", [False, True])
-def test_ipython_in_a_terminal_is_no_notebook(monkeypatch, isatty):
-    pretend_shell(monkeypatch, "TerminalInteractiveShell")
+@pytest.mark.parametrize(
+    ("shell", "isatty", "enabled", "shown"),
+    [
+        (None, True, True, True),
+        (None, True, False, False),
+        (None, False, True, False),
+        ("ZMQInteractiveShell", False, False, False),
+        ("TerminalInteractiveShell", True, True, True),
+        ("TerminalInteractiveShell", False, True, False),
+        ("none, as IPython was imported by a script", True, True, True),
+        ("none, as IPython was imported by a script", False, True, False),
+    ],
+)
+def test_a_text_bar_is_for_terminals_where_it_is_enabled(
+    monkeypatch, shell, isatty, enabled, shown
+):
     stream = pretend_stderr(monkeypatch, isatty)
-    with progress_bar(20) as bar:
+    if shell is not None:
+        pretend_shell(monkeypatch, shell)
+    if shell and shell.startswith("none"):
+        monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: None)
+    with progress_bar(20, enabled=enabled) as bar:
         bar.update(20)
-    assert ("20/20" in stream.written) == isatty
-
-
-def test_ipython_imported_by_a_script_is_no_notebook(monkeypatch):
-    stream = pretend_stderr(monkeypatch)
-    module = types.ModuleType("IPython")
-    module.get_ipython = lambda: None
-    monkeypatch.setitem(sys.modules, "IPython", module)
-    with progress_bar(20) as bar:
-        bar.update(20)
-    assert stream.written == ""
+    assert ("20/20" in stream.written) == shown
+    assert shown or not stream.written
 
 
 def test_an_error_inside_passes_and_closes_the_bar(monkeypatch):

@@ -577,7 +577,7 @@ def test_a_layer_used_twice_or_in_two_networks_leaves_all_as_they_were():
     for layers in ([dense], [ReLU(), relu], [ReLU(), dense, ReLU()]):
         refused(lambda layers=layers: Sequential(layers), "layers[0]", "layers[1]")
         assert held(first) == before
-        assert layers[0]._network is None or layers[0] is dense
+        assert layers[0]._owner is None or layers[0] is dense
     twice = ReLU()
     refused(lambda: Sequential([Dense(4, 4), twice, twice]), "layers[2]")
     Sequential([twice])

@@ -74,9 +74,12 @@ def train(path, name, steps=STEPS):
     return each, history
 
 
-def digest(arrays):
-    """Of the parameters and population statistics, by name."""
-    return {name: crc32(np.ascontiguousarray(value)) for name, value in arrays.items()}
+def digest(network, arrays=None):
+    """Of its parameters and population statistics, by name; arrays: a checkpoint's instead."""
+    own = {**network.parameters, **network.state}
+    if arrays is not None:
+        own = {name: arrays[f"network.{name}"] for name in own}
+    return {name: crc32(np.ascontiguousarray(value)) for name, value in own.items()}
 
 
 def never_interrupted(name, steps):
@@ -84,18 +87,18 @@ def never_interrupted(name, steps):
     from threadpoolctl import threadpool_limits
 
     each, losses = network(), []
-    digests = [digest({**each.parameters, **each.state})]
+    digests = [digest(each)]
     with threadpool_limits(1, user_api="blas"):
         run = training_steps(each, data(), optimizer=OPTIMIZERS[name](), steps=steps, batch_size=20)
         for _, loss in run:
-            digests.append(digest({**each.parameters, **each.state}))
+            digests.append(digest(each))
             losses.append(loss)
     return digests, losses
 
 
-def kill_at_random(name, folder, kills, rng):
-    """Start the run and kill it, again and again; the step at which each file on disk stood."""
-    path = folder / "run"
+def survive(name, folder, kills, seed):
+    """Start a run and kill it, again and again; look at the file each time, and end the run."""
+    path, rng = folder / "run", random.Random(seed)
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -112,25 +115,19 @@ test_survival.train({str(path)!r}, {name!r})
             process.wait()
         if path.exists():  # it may have been killed before its first checkpoint
             arrays, header = checkpoint.load(path)
-            found.append((header["step"], arrays, header))
-    return path, found
-
-
-def survive(name, folder, kills, seed):
-    path, found = kill_at_random(name, folder, kills, random.Random(seed))
+            found.append((header["step"], digest(network(), arrays), arrays["history.losses"]))
     steps = [step for step, _, _ in found]
     assert steps == sorted(steps)
     last = steps[-1] if steps else 0
     digests, losses = never_interrupted(name, last + 20)
-    for step, arrays, _ in found:
-        own = {name: arrays[f"network.{name}"] for name in digests[step]}
-        assert digest(own) == digests[step]
-        assert arrays["history.losses"].tolist() == losses[:step]
+    for step, kept, kept_losses in found:
+        assert kept == digests[step]
+        assert kept_losses.tolist() == losses[:step]
     each, history = train(path, name, steps=last + 20)
-    assert digest({**each.parameters, **each.state}) == digests[-1]
+    assert digest(each) == digests[-1]
     assert history.losses == losses
     assert history.sample_steps == list(range(0, last + 20, 7))
-    left = sorted(each.name for each in folder.iterdir() if each.name != "run")
+    left = [each.name for each in folder.iterdir() if each.name != "run"]
     assert all(each.startswith(".npbn-") for each in left)
     return len(found), last, len(left)
 
@@ -154,7 +151,7 @@ def test_a_run_resumed_at_every_step_gives_the_same_bits(name, tmp_path):
     digests, losses = never_interrupted(name, 12)
     for steps in range(13):
         each, history = train(tmp_path / "run", name, steps)
-        assert digest({**each.parameters, **each.state}) == digests[steps]
+        assert digest(each) == digests[steps]
     assert history.losses == losses
 
 
@@ -223,8 +220,7 @@ refused(lambda: t.train(path, "Adam", 9))
 fill.close()
 os.unlink(fill.name)
 each, history = t.train(path, "Adam", 9)
-print(len(history.losses), t.digest({**each.parameters, **each.state}) ==
-      t.never_interrupted("Adam", 9)[0][-1])
+print(len(history.losses), t.digest(each) == t.never_interrupted("Adam", 9)[0][-1])
 """
     printed = in_a_process(code, disk / "run", mount)
     assert printed == [

@@ -709,7 +709,7 @@ class TestCheckpoints:
             lambda arrays, header: header.update(batches={}),
             lambda arrays, header: header.update(generators={"3._rng": {"state": 1}}),
             lambda arrays, header: arrays.pop("network.0.weight"),
-            lambda arrays, header: arrays.pop("network.digits.1.population"),
+            lambda arrays, header: arrays.pop("network.digits.1.population_mean"),
             lambda arrays, header: arrays.pop("optimizer.velocity"),
             lambda arrays, header: arrays.pop("history.losses"),
             lambda arrays, header: arrays.update({"network.9.weight": np.ones(3)}),

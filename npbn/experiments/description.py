@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -75,28 +75,16 @@ class Run:
         if self.training_images is not None:
             checks.integer("training_images", self.training_images, minimum=self.batch_size)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The description as JSON has it; `from_dict` takes it back."""
-        return asdict(self) | {"hidden": list(self.hidden)}
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> "Run":
-        """The Run that `as_dict` described; TypeError for a name that is none of its fields."""
-        known = {each.name for each in fields(cls)}
-        if unknown := set(description) - known:
-            raise TypeError(f"a Run has no {sorted(unknown)}")
-        return cls(**{**description, "hidden": tuple(description.get("hidden", (100, 100, 100)))})
-
     def __str__(self) -> str:
         """All that is not the default, in a line."""
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
-        shown = {
-            each.name: own[each.name]
-            for each in fields(self)
-            if each.name in ("batch_norm", "learning_rate", "activation", "weight_std", "seed")
-            or own[each.name] != each.default
-        }
-        return json.dumps(shown)
+        always = ("batch_norm", "learning_rate", "activation", "weight_std", "seed")
+        return json.dumps(
+            {
+                each.name: value
+                for each in fields(self)
+                if (value := getattr(self, each.name)) != each.default or each.name in always
+            }
+        )
 
 
 def build(run: Run) -> Sequential:

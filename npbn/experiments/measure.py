@@ -1,10 +1,9 @@
 """From a description to a result: train, sample, test, and tell how it failed if it did."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from npbn import datasets
 from npbn._checks import Array
 from npbn.datasets import Dataset
 from npbn.experiments.description import Run, build
+from npbn.layers import Dense
 from npbn.network import Sequential
 from npbn.optimizers import SGD
 from npbn.training import fit
@@ -45,16 +45,6 @@ class Result:
     constant_units: tuple[float, ...]
     digest: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON has it; `from_dict` takes it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, result: Mapping[str, Any]) -> "Result":
-        """The Result that `as_dict` described."""
-        lists = {name: tuple(result[name]) for name in ("accuracies", "constant_units")}
-        return cls(**{**result, **lists})
-
 
 class Interrupted(RuntimeError):
     """A run was ended early by Ctrl-C and has no result."""
@@ -84,7 +74,7 @@ def perform(run: Run) -> Result:
     )
     if history.interrupted or history.final_validation_accuracy is None:
         raise Interrupted(f"interrupted after {len(history.losses)} batches: {run}")
-    constant = _constant_units(network, data.validation[0], len(run.hidden))
+    constant = _constant_units(network, data.validation[0])
     outcome = "finite"
     if history.diverged_at is not None:
         outcome = "not finite"
@@ -115,14 +105,11 @@ def load(name: str) -> Dataset:
 
 
 @np.errstate(all="ignore")
-def _constant_units(network: Sequential, images: Array, hidden: int) -> tuple[float, ...]:
-    layers = network.layers
-    size = (len(layers) - 1) // hidden if hidden else 0
+def _constant_units(network: Sequential, x: Array) -> tuple[float, ...]:
     shares = []
-    x = images
-    for place, layer in enumerate(layers[:-1]):
+    for layer, following in pairwise(network.layers):
         x = layer.forward(x)
-        if place % size == size - 1:
+        if isinstance(following, Dense):
             shares.append(float(np.mean((x == x[0]).all(0))))
     return tuple(shares)
 

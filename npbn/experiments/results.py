@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ START = b'{"run":'
 class Record:
     """One line of the results file.
 
-    run: what was described, a Run or another frozen dataclass with as_dict and from_dict like its.
+    run: what was described, a Run or another frozen dataclass of what JSON has, lists as tuples.
     result: a Result or another one likewise: what it came to; None for a run whose worker died.
     deaths: in the last record of such a run, how often its worker has died. machine: where it ran.
     """
@@ -37,16 +37,22 @@ class Record:
 
     def as_json(self) -> str:
         """The record as its line, without the line's end."""
-        result = None if self.result is None else self.result.as_dict()
-        fields = {"run": self.run.as_dict(), "result": result, "deaths": self.deaths}
-        return json.dumps(fields | {"machine": self.machine}, separators=(",", ":"))
+        return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str | bytes, kinds: Kinds = (Run, Result)) -> "Record":
         """The record of a line; ValueError, KeyError or TypeError if it is none."""
         fields = json.loads(line)
-        result = None if fields["result"] is None else kinds[1].from_dict(fields["result"])
-        return cls(kinds[0].from_dict(fields["run"]), result, fields["deaths"], fields["machine"])
+        result = None if fields["result"] is None else _made(kinds[1], fields["result"])
+        return cls(_made(kinds[0], fields["run"]), result, fields["deaths"], fields["machine"])
+
+
+def _made(kind: Any, fields: Any) -> Any:
+    return kind(**{name: _frozen(fields[name]) for name in fields})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 @cache

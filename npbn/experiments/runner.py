@@ -45,8 +45,8 @@ def run_all(
     executor: any concurrent.futures.Executor instead of those processes; `workers` then says how
         many runs it is handed at a time. progress: one bar over all runs, by their batches.
     perform, result_type: the function from a run to its result, and the class of the results; they
-        and the runs must pickle. Another experiment's runs may be any frozen dataclass, and its
-        results any, with as_dict and from_dict as Run and Result have them.
+        and the runs must pickle. Another experiment's runs and results may be any frozen
+        dataclasses of what JSON has, their lists as tuples.
 
     Where a worker dies, what had finished is kept, and the runs that were in flight are tried
     again, one at a time; one whose worker has died twice is recorded as that (result None) and

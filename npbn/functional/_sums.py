@@ -48,9 +48,9 @@ def block_sums(x: Array, features: int, weight: float = 1.0) -> Array:
     kind = x.dtype.char
     if x.size <= SMALL and x.shape[1] == features:
         return constant(weight, "d", len(x)).dot(x)
-    sums = _fewer(x, min(FEW_SUMS, len(x)), weight)
+    sums = _fewer(x, weight)
     if len(sums) > 2 * SMALL:
-        sums = _fewer(sums.reshape(-1, features), FEW_SUMS)
+        sums = _fewer(sums.reshape(-1, features))
     rows = sums.reshape(-1, features)
     # float32 may have rounded the weight; this puts the difference back.
     return constant(_lost(weight, kind), "d", len(rows)).dot(rows)
@@ -61,12 +61,12 @@ def _lost(weight: float, kind: str) -> float:
     return weight / float(np.dtype(kind).type(weight))
 
 
-def _fewer(rows: Array, count: int, weight: float = 1.0) -> Array:
-    """weight times rows i, i + k, i + 2k, ..., `count` of them added, for each i of k.
+def _fewer(rows: Array, weight: float = 1.0) -> Array:
+    """weight times rows i, i + k, i + 2k, ..., FEW_SUMS of them added, for each i of k.
 
-    k is len(rows) // count; rows left over go to the first sum. All sums in one flat array.
+    k is len(rows) // FEW_SUMS; rows left over go to the first sum. All sums in one flat array.
     """
-    kind, features = rows.dtype.char, rows.shape[1]
+    kind, features, count = rows.dtype.char, rows.shape[1], min(FEW_SUMS, len(rows))
     whole = len(rows) - len(rows) % count
     sums = constant(weight, kind, count).dot(rows[:whole].reshape(count, -1))
     if whole < len(rows):

@@ -1,118 +1,212 @@
 """Activation functions, each element by itself. x (..., D) is float32 or float64 throughout."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional._denormals import flush, multiply
+from npbn.functional import _denormals
+from npbn.numerics.constants import constant, zeros
+from npbn.numerics.denormals import flush, multiply, quiet
+from npbn.numerics.operation import Operation
 
 
-class LeakyReLUCache(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+class ReLUOperation(Operation):
+    """y = max(x, 0); dx = dy where y > 0, else 0."""
 
-    y: Array
-    slope: float
+    y_over_x = reads_y = dx_over_dy = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, self._zeros = shape, zeros(shape, dtype.char)
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        """Writes y."""
+        self._y = y
+        xp.maximum(x, self._zeros, out=y)
+
+    def prepare_backward(self) -> None:
+        """Make the array that backward writes over."""
+        self._positive = np.empty(self._shape, bool)
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        """Writes dx."""
+        xp.greater(self._y, self._zeros, out=self._positive)
+        xp.multiply(dy, self._positive, out=dx)
 
 
-class SigmoidCache(NamedTuple):
-    """What the backward pass needs of the forward pass: y, and exp(-x), at most the largest number.
+class LeakyReLUOperation(Operation):
+    """y = x where x > 0, else slope * x; dx likewise of dy."""
+
+    reads_y = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], slope: float) -> None:
+        self._shape, self._zeros = shape, zeros(shape, dtype.char)
+        self._slope = constant(slope, dtype.char)
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        """Writes y."""
+        self._y = y
+        # Not slope * x for a slope of 0, which would make NaN of infinity.
+        if self._slope:
+            xp.multiply(x, self._slope, out=y)
+            xp.maximum(x, y, out=y)
+        else:
+            xp.maximum(x, self._zeros, out=y)
+
+    def prepare_backward(self) -> None:
+        """Make the array that backward writes over."""
+        self._positive = np.empty(self._shape, bool)
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        """Writes dx."""
+        xp.greater(self._y, self._zeros, out=self._positive)
+        xp.multiply(dy, self._slope, out=dx)
+        xp.copyto(dx, dy, where=self._positive)
+
+
+class SigmoidOperation(Operation):
+    """y = 1 / (1 + exp(-x)); dx = dy * y * (1 - y).
 
     exp(-x) * y is 1 - y to the last digit, where 1 - y itself has lost them (x > 17 in float32).
     """
 
-    y: Array
-    exponential: Array
+    y_over_x = reads_y = dx_over_dy = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._exponential, self._one = np.empty(shape, dtype), constant(1.0, dtype.char)
+        limits = np.finfo(dtype)
+        self._tiny, self._largest = float(limits.tiny), float(limits.max)
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        """Writes y."""
+        self._y = y
+        xp.negative(x, out=self._exponential)
+        xp.exp(self._exponential, out=self._exponential)
+        smallest, largest = xp.min(self._exponential), xp.max(self._exponential)
+        usual = smallest >= self._tiny and largest <= 1 / self._tiny
+        if not usual:
+            flush(xp, self._exponential)
+            xp.minimum(self._exponential, self._largest, out=self._exponential)
+        xp.add(self._exponential, self._one, out=y)
+        xp.divide(self._one, y, out=y)
+        if not usual:
+            flush(xp, y)
+
+    def prepare_backward(self) -> None:
+        """Make the array that backward writes over."""
+        self._slope = np.empty(self._exponential.shape, self._exponential.dtype)
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        """Writes dx."""
+        xp.multiply(self._exponential, self._y, out=self._slope)
+        xp.multiply(self._slope, self._y, out=self._slope)
+        multiply(xp, self._slope, dy, out=dx)
 
 
-@np.errstate(all="ignore")
-def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
-    """y = max(x, 0). Returns y and the cache, which is y. NaN stays NaN.
+class TanhOperation(Operation):
+    """y = tanh(x); dx = dy * (1 - y^2)."""
+
+    y_over_x = reads_y = dx_over_dy = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, self._dtype, self._one = shape, dtype, constant(1.0, dtype.char)
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        """Writes y."""
+        self._y = y
+        xp.tanh(x, out=y)
+
+    def prepare_backward(self) -> None:
+        """Make the array that backward writes over."""
+        self._slope = np.empty(self._shape, self._dtype)
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        """Writes dx."""
+        xp.multiply(self._y, self._y, out=self._slope)
+        xp.subtract(self._one, self._slope, out=self._slope)
+        multiply(xp, self._slope, dy, out=dx)
+
+
+@quiet()
+def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, ReLUOperation]:
+    """y = max(x, 0). Returns y and the cache. NaN stays NaN.
 
     TypeError or ValueError for an x or out of another type or shape.
     """
     y = _output(x, out)
-    return y, _relu_forward(x, y)
+    return y, _run(ReLUOperation(x.shape, x.dtype), x, y)
 
 
-@np.errstate(all="ignore")
-def relu_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+@quiet()
+def relu_backward(dy: Array, cache: ReLUOperation, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else 0 (of an infinite dy, NaN). At x = 0, which has no derivative, 0.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _relu_backward(dy, cache, _input_gradient(dy, cache, out))
+    return _run_back(dy, cache, ReLUOperation, out)
 
 
-@np.errstate(all="ignore")
+@quiet()
 def leaky_relu_forward(
     x: Array, *, slope: float = 0.2, out: Array | None = None
-) -> tuple[Array, LeakyReLUCache]:
+) -> tuple[Array, LeakyReLUOperation]:
     """y = x where x > 0, else slope * x, with 0 <= slope < 1. Returns y and the cache.
 
     TypeError or ValueError for an x, slope or out of another type, range or shape.
     """
     slope = checks.number("slope", slope, minimum=0.0, below=1.0)
     y = _output(x, out, kept=(x,))
-    return y, _leaky_relu_forward(x, slope, y)
+    return y, _run(LeakyReLUOperation(x.shape, x.dtype, slope), x, y)
 
 
-@np.errstate(all="ignore")
-def leaky_relu_backward(dy: Array, cache: LeakyReLUCache, *, out: Array | None = None) -> Array:
+@quiet()
+def leaky_relu_backward(dy: Array, cache: LeakyReLUOperation, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else slope * dy (also at x = 0).
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    if not isinstance(cache, LeakyReLUCache):
-        raise TypeError(
-            f"cache: expected what leaky_relu_forward returned, got {type(cache).__name__}"
-        )
-    return _leaky_relu_backward(dy, cache, _input_gradient(dy, cache.y, out))
+    return _run_back(dy, cache, LeakyReLUOperation, out)
 
 
-@np.errstate(all="ignore")
-def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidCache]:
+@quiet()
+def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidOperation]:
     """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
     Where y would be below the smallest normal number it is 0: denormal numbers cost a CPU many
     times the time. TypeError or ValueError for an x or out of another type or shape.
     """
     y = _output(x, out)
-    return y, _sigmoid_forward(x, y, np.empty(x.shape, x.dtype))
+    return y, _run(SigmoidOperation(x.shape, x.dtype), x, y)
 
 
-@np.errstate(all="ignore")
-def sigmoid_backward(dy: Array, cache: SigmoidCache, *, out: Array | None = None) -> Array:
+@quiet()
+def sigmoid_backward(dy: Array, cache: SigmoidOperation, *, out: Array | None = None) -> Array:
     """dx = dy * y * (1 - y), or 0 where that, or y * (1 - y), is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    if not isinstance(cache, SigmoidCache):
-        raise TypeError(
-            f"cache: expected what sigmoid_forward returned, got {type(cache).__name__}"
-        )
-    return _sigmoid_backward(dy, cache, _input_gradient(dy, cache.y, out, cache.exponential))
+    return _run_back(dy, cache, SigmoidOperation, out)
 
 
-@np.errstate(all="ignore")
-def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Array]:
-    """y = tanh(x). Returns y and the cache, which is y.
+@quiet()
+def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, TanhOperation]:
+    """y = tanh(x). Returns y and the cache.
 
     TypeError or ValueError for an x or out of another type or shape.
     """
     y = _output(x, out)
-    return y, _tanh_forward(x, y)
+    return y, _run(TanhOperation(x.shape, x.dtype), x, y)
 
 
-@np.errstate(all="ignore")
-def tanh_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+@quiet()
+def tanh_backward(dy: Array, cache: TanhOperation, *, out: Array | None = None) -> Array:
     """dx = dy * (1 - y^2), or 0 where that is below the smallest normal number.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _tanh_backward(dy, cache, _input_gradient(dy, cache, out))
+    return _run_back(dy, cache, TanhOperation, out)
 
 
 def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
@@ -120,10 +214,38 @@ def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
     return checks.output(out, x.shape, x.dtype, kept)
 
 
-def _input_gradient(dy: Array, y: Array, out: Array | None, *kept: Array) -> Array:
-    checks.float_array("cache", y)
-    checks.upstream(dy, y)
-    return checks.output(out, dy.shape, dy.dtype, (dy, y, *kept))
+def _run(operation: Any, x: Array, y: Array) -> Any:
+    """The operation after its forward pass. Its y is its own: the caller may write into his."""
+    own = np.empty(x.shape, x.dtype)
+    operation.forward(np, x, own)
+    np.copyto(y, own)
+    return operation
+
+
+def _run_back(dy: Array, cache: Any, kind: type[Any], out: Array | None) -> Array:
+    if not isinstance(cache, kind):
+        operation = kind.__name__.removesuffix("Operation")
+        raise TypeError(
+            f"cache: expected what {operation}'s forward function returned, "
+            f"got {type(cache).__name__}"
+        )
+    dy = checks.upstream(dy, cache._y)
+    dx = checks.output(out, dy.shape, dy.dtype, (dy,))
+    cache.with_own_scratch().backward(np, dy, dx)
+    return dx
+
+
+# The old cores, until no layer calls them.
+
+
+class LeakyReLUCache(NamedTuple):
+    y: Array
+    slope: float
+
+
+class SigmoidCache(NamedTuple):
+    y: Array
+    exponential: Array
 
 
 @lru_cache(maxsize=64)
@@ -164,19 +286,19 @@ def _sigmoid_forward(x: Array, y: Array, exponential: Array) -> SigmoidCache:
     smallest, largest = exponential.min(), exponential.max()
     usual = smallest >= limits.tiny and largest <= 1 / limits.tiny
     if not usual:
-        flush(exponential)
+        _denormals.flush(exponential)
         np.minimum(exponential, limits.max, out=exponential)
     np.add(exponential, 1, out=y)
     np.divide(1, y, out=y)
     if not usual:
-        flush(y)
+        _denormals.flush(y)
     return SigmoidCache(y, exponential)
 
 
 def _sigmoid_backward(dy: Array, cache: SigmoidCache, dx: Array) -> Array:
     np.multiply(cache.exponential, cache.y, out=dx)
     np.multiply(dx, cache.y, out=dx)
-    return multiply(dx, dy, out=dx)
+    return _denormals.multiply(dx, dy, out=dx)
 
 
 def _tanh_forward(x: Array, y: Array) -> Array:
@@ -186,4 +308,4 @@ def _tanh_forward(x: Array, y: Array) -> Array:
 def _tanh_backward(dy: Array, y: Array, dx: Array) -> Array:
     np.multiply(y, y, out=dx)
     np.subtract(1, dx, out=dx)
-    return multiply(dx, dy, out=dx)
+    return _denormals.multiply(dx, dy, out=dx)

@@ -1,42 +1,85 @@
 """Dropout: a random share of the values is set to 0 in training (Srivastava et al. 2014)."""
 
+from typing import Any
+
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.numerics.constants import constant
+from npbn.numerics.denormals import quiet
+from npbn.numerics.operation import Operation
+from npbn.numerics.tape import outside
 
 
-@np.errstate(all="ignore")
+class DropoutOperation(Operation):
+    """y = x * factor, where factor is 0, or 1 / (1 - rate) where a value is kept."""
+
+    y_over_x = dx_over_dy = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], rate: float) -> None:
+        self._drawn, self._factor = np.empty(shape, np.float32), np.empty(shape, dtype)
+        self._kept = np.empty(shape, bool)
+        self._rate, self._keep = constant(rate, "f"), constant(1 - rate, dtype.char)
+
+    @property
+    def factor(self) -> Array:
+        """What each value was multiplied with, a new array."""
+        return self._factor.copy()
+
+    def forward(self, xp: Any, x: Array, generator: np.random.Generator, y: Array) -> None:
+        """Writes y."""
+        outside(xp, generator.random, "random")(dtype=np.float32, out=self._drawn)
+        xp.greater_equal(self._drawn, self._rate, out=self._kept)
+        xp.divide(self._kept, self._keep, out=self._factor)
+        xp.multiply(x, self._factor, out=y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        """Writes dx."""
+        xp.multiply(dy, self._factor, out=dx)
+
+
+@quiet()
 def dropout_forward(
     x: Array,
     *,
     rate: float,
     rng: np.random.Generator | int | None = None,
     out: Array | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, DropoutOperation]:
     """y = x / (1 - rate) where kept, else 0; each value is kept with probability 1 - rate.
 
     x (..., D), float32 or float64; 0 <= rate < 1; rng a Generator or a seed (None: fresh, not
     reproducible). The division keeps the mean, so that inference needs no dropout at all. Returns y
-    and the cache, which is the factor of each value, 0 or 1 / (1 - rate).
+    and the cache; cache.factor is that of each value, 0 or 1 / (1 - rate).
     TypeError or ValueError for arguments of another type, range or shape.
     """
     x = checks.batch("x", x)
     rate = checks.number("rate", rate, minimum=0.0, below=1.0)
     rng = checks.generator(rng)
     y = checks.output(out, x.shape, x.dtype)
-    return _dropout_forward(x, rate, rng, y)
+    operation = DropoutOperation(x.shape, x.dtype, rate)
+    operation.forward(np, x, rng, y)
+    return y, operation
 
 
-@np.errstate(all="ignore")
-def dropout_backward(dy: Array, cache: Array, *, out: Array | None = None) -> Array:
+@quiet()
+def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = None) -> Array:
     """dx = dy times the factor of each value.
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    factor = checks.float_array("cache", cache)
-    dy = checks.upstream(dy, factor)
-    return np.multiply(dy, factor, out=checks.output(out, dy.shape, dy.dtype, (dy, factor)))
+    if not isinstance(cache, DropoutOperation):
+        raise TypeError(
+            f"cache: expected what dropout_forward returned, got {type(cache).__name__}"
+        )
+    dy = checks.upstream(dy, cache._factor)
+    dx = checks.output(out, dy.shape, dy.dtype, (dy,))
+    cache.backward(np, dy, dx)
+    return dx
+
+
+# The old core, until no layer calls it.
 
 
 def _dropout_forward(

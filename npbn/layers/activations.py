@@ -5,78 +5,106 @@ from typing import Any
 import numpy as np
 
 from npbn import _checks as checks
-from npbn._checks import Array, Statistics
+from npbn._checks import Array
 from npbn.functional import activations as core
-from npbn.layers.base import BuiltInLayer
+from npbn.layers.layer import Layer
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode
 
 
-class ReLU(BuiltInLayer):
+class ReLU(Layer):
     """y = max(x, 0); dx = dy where x > 0, else 0."""
 
-    def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
-    ) -> tuple[Array, Any]:
-        y = _new(x, out)
-        return y, core._relu_forward(x, y)
-
-    def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
-    ) -> Array | None:
-        return core._relu_backward(dy, cache, _new(dy, out)) if input_gradient else None
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        return ReLUPass()
 
 
-class LeakyReLU(BuiltInLayer):
+class ReLUPass(Pass):
+    y_over_x = reads_y = dx_over_dy = True
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        self._y = core._relu_forward(x, y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        if dx is not None:
+            core._relu_backward(dy, self._y, dx)
+
+
+class LeakyReLU(Layer):
     """y = x where x > 0, else slope * x; dx = dy where x > 0, else slope * dy. 0 <= slope < 1."""
 
     def __init__(self, slope: float = 0.2) -> None:
         super().__init__()
-        self.slope = checks.number("slope", slope, minimum=0.0, below=1.0)
+        self.slope = slope
 
-    def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
-    ) -> tuple[Array, Any]:
-        y = _new(x, out)
-        return y, core._leaky_relu_forward(x, self.slope, y)
+    @checks.Setting
+    def slope(self, value: float) -> float:
+        """The slope where x < 0."""
+        return checks.number("slope", value, minimum=0.0, below=1.0)
 
-    def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
-    ) -> Array | None:
-        return core._leaky_relu_backward(dy, cache, _new(dy, out)) if input_gradient else None
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        return LeakyReLUPass(self.slope)
 
     def __repr__(self) -> str:
         return f"LeakyReLU({self.slope!r})"
 
 
-class Sigmoid(BuiltInLayer):
+class LeakyReLUPass(Pass):
+    reads_y = True
+
+    def __init__(self, slope: float) -> None:
+        self._slope = slope
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        self._cache = core._leaky_relu_forward(x, self._slope, y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        if dx is not None:
+            core._leaky_relu_backward(dy, self._cache, dx)
+
+
+class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)); dx = dy * y * (1 - y)."""
 
-    def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
-    ) -> tuple[Array, Any]:
-        y = _new(x, out)
-        reusable = isinstance(spare, core.SigmoidCache) and spare.y.shape == x.shape
-        return y, core._sigmoid_forward(x, y, _new(x, spare.exponential if reusable else None))
-
-    def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
-    ) -> Array | None:
-        return core._sigmoid_backward(dy, cache, _new(dy, out)) if input_gradient else None
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        return SigmoidPass(shape, dtype)
 
 
-class Tanh(BuiltInLayer):
+class SigmoidPass(Pass):
+    reads_y = True
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._exponential = np.empty(shape, dtype)
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        self._cache = core._sigmoid_forward(x, y, self._exponential)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        if dx is not None:
+            core._sigmoid_backward(dy, self._cache, dx)
+
+
+class Tanh(Layer):
     """y = tanh(x); dx = dy * (1 - y^2)."""
 
-    def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
-    ) -> tuple[Array, Any]:
-        y = _new(x, out)
-        return y, core._tanh_forward(x, y)
-
-    def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
-    ) -> Array | None:
-        return core._tanh_backward(dy, cache, _new(dy, out)) if input_gradient else None
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        return TanhPass()
 
 
-def _new(like: Array, out: Array | None) -> Array:
-    return np.empty(like.shape, like.dtype) if out is None else out
+class TanhPass(Pass):
+    reads_y = True
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        self._y = core._tanh_forward(x, y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        if dx is not None:
+            core._tanh_backward(dy, self._y, dx)

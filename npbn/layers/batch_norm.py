@@ -1,31 +1,24 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
-from npbn._checks import Array, Statistics
+from npbn._checks import Array
 from npbn.functional import _batch_norm as core
-from npbn.functional._batch_norm import BatchNormCache
-from npbn.functional._blocks import constant
 from npbn.functional._sums import all_finite
-from npbn.layers.base import ArrayAttribute, BuiltInLayer
+from npbn.layers.layer import ArrayAttribute, Layer
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode
+from npbn.layers.running_average import RunningAverage, mean_and_variance
 
 
-class PopulationCache(NamedTuple):
-    """What the backward pass needs of a forward pass with population statistics."""
-
-    x: Array
-    gamma: Array
-    mean: Array
-    variance: Array
-
-
-class BatchNorm(BuiltInLayer):
+class BatchNorm(Layer):
     """Normalize each feature over all other axes, then scale and shift it.
 
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
@@ -58,10 +51,14 @@ class BatchNorm(BuiltInLayer):
     Ioffe & Szegedy 2015, Algorithms 1 and 2.
     """
 
-    gamma = ArrayAttribute("_parameters", "The scale, (features,); None without.")
-    beta = ArrayAttribute("_parameters", "The shift, (features,); None without.")
-    population_mean = ArrayAttribute("_state", "The running average of the mean, (features,).")
-    population_variance = ArrayAttribute("_state", "That of the variance, (features,).")
+    _running_average: RunningAverage
+    _batch: list[Array] | None = None
+    _batch_values = 0
+
+    gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
+    beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
+    population_mean = ArrayAttribute("state", "The running average of the mean, (features,).")
+    population_variance = ArrayAttribute("state", "That of the variance, (features,).")
 
     def __init__(
         self,
@@ -75,199 +72,104 @@ class BatchNorm(BuiltInLayer):
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.features = checks.integer("features", features, minimum=1)
-        self.momentum = checks.number("momentum", momentum, minimum=0.0)
-        if self.momentum > 1:
-            raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum}")
         kind = checks.float_dtype("dtype", dtype)
-        self.epsilon = checks.epsilon(epsilon, kind)
         self.center = checks.flag("center", center)
         self.scale = checks.flag("scale", scale)
-        self.unbiased_population = checks.flag("unbiased_population", unbiased_population)
         ones, zeros = np.ones(self.features, kind), np.zeros(self.features, kind)
         parameters = {}
         if self.scale:
             parameters["gamma"] = ones
         if self.center:
             parameters["beta"] = zeros
-        super().__init__(parameters, {"population_mean": zeros, "population_variance": ones})
-        self.batch_mean: Array | None = None
-        self.batch_variance: Array | None = None
-        self._values = 0
-        # The two averages in float64; population_mean and _variance show them in the layer's type.
-        self._carried = np.array([zeros, ones], np.float64)
-        self._tie()
+        super().__init__(parameters)
+        self._running_average = RunningAverage(
+            {"population_mean": zeros, "population_variance": ones}
+        )
+        self.momentum, self.epsilon = momentum, epsilon
+        self.unbiased_population = unbiased_population
+
+    @checks.Setting
+    def momentum(self, value: float) -> float:
+        """The weight of the old population statistics, from 0 to 1."""
+        momentum = checks.number("momentum", value, minimum=0.0)
+        if momentum > 1:
+            raise ValueError(f"momentum: expected a number from 0 to 1, got {value}")
+        return momentum
+
+    @checks.Setting
+    def epsilon(self, value: float) -> float:
+        """What is added to the variance."""
+        return checks.epsilon(value, self.dtype)
+
+    @checks.Setting
+    def unbiased_population(self, value: bool) -> bool:
+        """Whether the population variance is over m - 1."""
+        return checks.flag("unbiased_population", value)
 
     @property
-    def _digits(self) -> Mapping[str, Array]:
-        return {"population": self._carried}
+    def batch_mean(self) -> Array | None:
+        """The mean of the last batch whose statistics were used, (features,), a copy; else None."""
+        return None if self._batch is None else self._batch[0].copy()
 
-    def _tie(self) -> None:
-        """Lay the two population statistics side by side, so that one operation moves both."""
-        self._shown = np.array(list(self._state.values()))
-        self._state = dict(zip(self._state, self._shown, strict=True))
-        self._carried_rows = tuple(self._carried)
-
-    def _convert(self, dtype: np.dtype[Any]) -> None:
-        checks.epsilon(self.epsilon, dtype)
-        super()._convert(dtype)
-        self._tie()
-        if self.batch_mean is not None and self.batch_variance is not None:
-            self.batch_mean = self.batch_mean.astype(dtype)
-            self.batch_variance = self.batch_variance.astype(dtype)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Views of one array come back from a copy as arrays of their own."""
-        vars(self).update(state)
-        self._tie()
+    @property
+    def batch_variance(self) -> Array | None:
+        """Its variance, the biased one, (features,), a copy; else None."""
+        return None if self._batch is None else self._batch[1].copy()
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the parameters and of the population statistics."""
-        return self._state["population_mean"].dtype
+        return self._running_average.shown.dtype
 
-    @np.errstate(all="ignore")
-    def forward(
-        self,
-        x: Array,
-        training: bool = False,
-        statistics: Statistics | None = None,
-        *,
-        out: Array | None = None,
-    ) -> Array:
-        """y from x; as `Layer.forward`, and in training the population statistics follow the
-        batch's.
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        if mode.statistics == "population":
+            return PopulationPass(self)
+        if mode.training and all(size == 1 for size in shape[:-1]):
+            raise ValueError(
+                f"{self!r}: expected two values or more a feature in training, got {shape}: the "
+                'variance of one value is 0; pass more rows, or statistics="population"'
+            )
+        return BatchNormPass(self, shape, mode, None if x_is_free else np.empty(shape, dtype))
 
-        training=True, statistics=None or "batch": the usual step, the only one that moves them.
-        training=False, statistics=None or "population": inference.
-        training=False, statistics="batch": the batch's statistics, of any batch; with one value per
-        feature y = beta. training=True, statistics="population": frozen, as in inference; nothing
-        moves.
-        """
-        if out is not None and training and checks.mode(training, statistics) == "batch":
-            # Only a batch that is accepted is written.
-            self._check_input(x, training, "batch")
-            checks.output(out, x.shape, x.dtype, (x, *self._parameters.values()))
-            np.copyto(out, self.forward(x, training, statistics))
-            return out
-        before = vars(self).copy()
-        y = super().forward(x, training, statistics, out=out)
-        if training and checks.mode(training, statistics) == "batch":
-            if self._can_hold(self._cache, y):
-                self._move_population()
-            elif self._network is None or self._network() is None:
-                vars(self).clear()
-                vars(self).update(before)
-                raise ValueError(
-                    f"{self!r}: the batch, or its variance, is not finite, and would spoil the "
-                    "population statistics: look at np.isfinite(x) and abs(x).max()"
-                )
-            else:
-                y[...] = np.nan
-        return y
+    @property
+    def _takes_features(self) -> int:
+        return self.features
 
-    def _forward(
-        self,
-        x: Array,
-        training: bool,
-        statistics: Statistics,
-        out: Array | None,
-        spare: Any,
-        centred: Array | None = None,
-        rectify: bool = False,
-    ) -> tuple[Array, Any]:
-        """centred: an array to write over, may be x. rectify: also do the work of a ReLU."""
-        if out is None:
-            out = np.empty(x.shape, x.dtype)
+    def affine(self) -> tuple[Array, Array]:
         gamma, beta = self._scale_and_shift()
-        if statistics == "population":
-            mean, variance = self.population_mean.copy(), self.population_variance.copy()
-            core.inference(x, gamma, beta, mean, variance, self.epsilon, out, rectify)
-            return out, PopulationCache(x, gamma.copy(), mean, variance)
-        if centred is None and isinstance(spare, BatchNormCache) and spare.values.shape == x.shape:
-            centred = spare.values
-        return out, core.forward(x, gamma, beta, self.epsilon, out, centred, rectify)
+        scale = gamma / np.sqrt(self.population_variance.astype(np.float64) + self.epsilon)
+        return scale, beta - self.population_mean * scale
 
-    def _backward(
-        self,
-        dy: Array,
-        cache: Any,
-        input_gradient: bool,
-        out: Array | None,
-        rectified: Array | None = None,
-    ) -> Array | None:
-        """rectified: the output of a ReLU behind, whose gradient dy is; then dy is written over."""
-        dx = np.empty(dy.shape, dy.dtype) if out is None else out
-        dgamma, dbeta = self._gradients.get("gamma"), self._gradients.get("beta")
-        if dgamma is None:
-            dgamma = np.empty(self.features, dy.dtype)
-        if dbeta is None:
-            dbeta = np.empty(self.features, dy.dtype)
-        if isinstance(cache, PopulationCache):
-            core.inference_backward(dy, *cache, self.epsilon, dx, dgamma, dbeta, rectified)
-        else:
-            core.backward(dy, cache, dx, dgamma, dbeta, rectified)
-        return dx if input_gradient else None
-
-    def _remember(self, y: Array, cache: Any) -> None:
-        super()._remember(y, cache)
-        if isinstance(cache, BatchNormCache):
-            self.batch_mean, self.batch_variance = cache.mean, cache.variance
-            self._values = y.size // self.features
-
-    def _can_hold(self, cache: BatchNormCache, y: Array) -> bool:
-        """Whether the batch's statistics may go into the population's: the layer's type has them.
-
-        Where the mean is not finite, the variance is not either.
-        """
-        variance = cache.variance
+    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
+        mean, variance, count = mean_and_variance(x.reshape(-1, self.features) for x in inputs())
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise ValueError("not finite")
         if self.unbiased_population:
-            values = y.size // self.features
-            variance = variance * (values / (values - 1))
-        return all_finite(variance)
+            variance = variance * (count / max(count - 1, 1))
+        self.population_mean[...] = mean
+        self.population_variance[...] = variance
 
-    def _move_population(self) -> None:
-        """population = momentum * population + (1 - momentum) * batch, carried in float64.
-
-        In float32 an average of 50,000 batches would be off by 3e-6.
-        """
-        carried, shown = self._carried, self._shown
-        # If someone has written into the state, go on from what was written.
-        if carried.astype(shown.dtype).tobytes() != shown.tobytes():
-            carried[...] = shown
-        assert self.batch_mean is not None
-        assert self.batch_variance is not None
-        new, kind = 1 - self.momentum, shown.dtype.char
-        mean, variance = self._carried_rows
-        carried *= constant(self.momentum, "d")
-        mean += constant(new, kind) * self.batch_mean
-        if self.unbiased_population:
-            new *= self._values / (self._values - 1)
-        variance += constant(new, kind) * self.batch_variance
-        shown[...] = carried
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        checks.epsilon(self.epsilon, dtype)
+        super()._convert(dtype)
+        if self._batch is not None:
+            self._batch = [each.astype(dtype) for each in self._batch]
 
     def _scale_and_shift(self) -> tuple[Array, Array]:
         """gamma and beta, or the 1 and 0 that stand for one that is left out."""
-        gamma, beta = self.gamma, self.beta
+        gamma, beta = self._parameters.get("gamma"), self._parameters.get("beta")
         if gamma is None:
             gamma = np.ones(self.features, self.dtype)
         if beta is None:
             beta = np.zeros(self.features, self.dtype)
         return gamma, beta
 
-    def _check_input(self, x: Array, training: bool, statistics: Statistics) -> None:
-        super()._check_input(x, training, statistics)
-        self._check_values(x.shape, training, statistics)
-
-    def _check_values(self, shape: tuple[int, ...], training: bool, statistics: Statistics) -> None:
-        if training and statistics == "batch" and all(size == 1 for size in shape[:-1]):
-            raise ValueError(
-                f"{self!r}: expected two values or more a feature in training, got {shape}: the "
-                'variance of one value is 0; pass more rows, or statistics="population"'
-            )
-
-    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        self._expect_features(shape, self.features)
-        return shape
+    def _gradients_of_them(self) -> tuple[Array, Array]:
+        """Where to write theirs."""
+        nobodys = np.empty((2, self.features), self.dtype)
+        return self._gradients.get("gamma", nobodys[0]), self._gradients.get("beta", nobodys[1])
 
     def __repr__(self) -> str:
         settings = [str(self.features)]
@@ -275,3 +177,83 @@ class BatchNorm(BuiltInLayer):
             if name not in ("features", "dtype") and getattr(self, name) != parameter.default:
                 settings.append(f"{name}={getattr(self, name)!r}")
         return f"{type(self).__name__}({', '.join(settings)})"
+
+
+class BatchNormPass(Pass):
+    """With the statistics of the batch."""
+
+    shows_infinity = True
+    _unwanted: Array | None = None
+
+    def __init__(
+        self, layer: BatchNorm, shape: tuple[int, ...], mode: Mode, centred: Array | None
+    ) -> None:
+        self._parameters = layer._scale_and_shift()
+        self._gradients = layer._gradients_of_them()
+        self._epsilon, self._momentum = layer.epsilon, layer.momentum
+        self._values = values = math.prod(shape[:-1])
+        self._factor = values / (values - 1) if layer.unbiased_population and values > 1 else 1.0
+        self.average = layer._running_average if mode.moves_population else None
+        self._centred = centred
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        centred = x if self._centred is None else self._centred
+        self._cache = core.forward(x, *self._parameters, self._epsilon, y, centred)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        dx = self._scratch(dy) if dx is None else dx
+        core.backward(dy, self._cache, dx, *self._gradients)
+
+    def _scratch(self, dy: Array) -> Array:
+        if self._unwanted is None:
+            self._unwanted = np.empty_like(dy)
+        return self._unwanted
+
+    def remember(self, layer: Any) -> None:
+        layer._batch = [self._cache.mean, self._cache.variance]
+        layer._batch_values = self._values
+
+    def is_finite(self) -> bool:
+        variance = self._cache.variance
+        return all_finite(variance if self._factor == 1 else variance * self._factor)
+
+    def follow(self) -> None:
+        if self.average is not None:
+            mean, variance = self._cache.mean, self._cache.variance
+            self.average.move(self._momentum, mean, variance, self._factor)
+
+
+class PopulationPass(BatchNormPass):
+    """With the statistics of the population, which are constants."""
+
+    def __init__(self, layer: BatchNorm) -> None:
+        self._gamma, self._beta = layer._scale_and_shift()
+        self._gradients = layer._gradients_of_them()
+        self._population, self._epsilon = layer._running_average.state.values(), layer.epsilon
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        self._x = x
+        self._mean, self._variance = (each.copy() for each in self._population)
+        core.inference(x, self._gamma, self._beta, self._mean, self._variance, self._epsilon, y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        dx = self._scratch(dy) if dx is None else dx
+        core.inference_backward(
+            dy,
+            self._x,
+            self._gamma,
+            self._mean,
+            self._variance,
+            self._epsilon,
+            dx,
+            *self._gradients,
+        )
+
+    def remember(self, layer: Any) -> None:
+        pass
+
+    def is_finite(self) -> bool:
+        return True
+
+    def follow(self) -> None:
+        pass

@@ -1,17 +1,20 @@
 """The fully connected layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
-from npbn._checks import Array, Statistics
+from npbn._checks import Array
 from npbn.functional import dense as core
-from npbn.layers.base import ArrayAttribute, BuiltInLayer
+from npbn.layers.layer import ArrayAttribute, Layer
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode
 
 
-class Dense(BuiltInLayer):
+class Dense(Layer):
     """Every output is a weighted sum of all inputs, plus a bias.
 
         y       = x @ weight + bias
@@ -30,8 +33,8 @@ class Dense(BuiltInLayer):
     TypeError or ValueError for arguments of another type, shape or range.
     """
 
-    weight = ArrayAttribute("_parameters", "The weights, (in_features, out_features).")
-    bias = ArrayAttribute("_parameters", "The bias, (out_features,); None without.")
+    weight = ArrayAttribute("parameters", "The weights, (in_features, out_features).")
+    bias = ArrayAttribute("parameters", "The bias, (out_features,); None without.")
 
     def __init__(
         self,
@@ -61,30 +64,38 @@ class Dense(BuiltInLayer):
             parameters["bias"] = np.zeros(self.out_features, weight.dtype)
         super().__init__(parameters)
 
-    def _forward(
-        self, x: Array, training: bool, statistics: Statistics, out: Array | None, spare: Any
-    ) -> tuple[Array, Any]:
-        if out is None:
-            out = np.empty((*x.shape[:-1], self.out_features), x.dtype)
-        return core._dense_forward(x, self.weight, self.bias, out)
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        return DensePass(self._parameters, self._gradients)
 
-    def _backward(
-        self, dy: Array, cache: Any, input_gradient: bool, out: Array | None
-    ) -> Array | None:
-        dx = None
-        if input_gradient:
-            dx = np.empty(cache.x.shape, dy.dtype) if out is None else out
-        gradients = self._gradients
-        core._dense_backward(dy, cache, dx, gradients["weight"], gradients.get("bias"))
-        return dx
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*super().output_shape(shape)[:-1], self.out_features)
 
-    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        self._expect_features(shape, self.in_features)
-        return (*shape[:-1], self.out_features)
+    @property
+    def _takes_features(self) -> int:
+        return self.in_features
 
-    def _input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*shape[:-1], self.in_features)
+    def scaled(self, scale: Array, shift: Array) -> "Dense":
+        weight = (self.weight * scale).astype(self.weight.dtype)
+        result = Dense(self.in_features, self.out_features, weight=weight)
+        result.bias[...] = shift + (0 if self.bias is None else self.bias * scale)
+        return result
 
     def __repr__(self) -> str:
         bias = "" if self.use_bias else ", use_bias=False"
         return f"Dense({self.in_features}, {self.out_features}{bias})"
+
+
+class DensePass(Pass):
+    shows_infinity = True
+
+    def __init__(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+        self._weight, self._bias = parameters["weight"], parameters.get("bias")
+        self._dweight, self._dbias = gradients["weight"], gradients.get("bias")
+
+    def forward(self, xp: Any, x: Array, y: Array) -> None:
+        _, self._cache = core._dense_forward(x, self._weight, self._bias, y)
+
+    def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
+        core._dense_backward(dy, self._cache, dx, self._dweight, self._dbias)

@@ -1,1 +1,1 @@
-"""What the kernels share: it knows arrays and numbers, no layer and no network."""
+"""What the kernels of `npbn.functional` share: arrays, their layout and sums, the tape."""

@@ -16,7 +16,10 @@ from npbn._checks import Array
 from npbn._history import History, packed, unpacked
 from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
 from npbn.functional.losses import _softmax_cross_entropy, softmax_cross_entropy
+from npbn.layers.plan import Mode
+from npbn.layers.readers import runs_as_written
 from npbn.network import Sequential
+from npbn.network.inference import first_not_finite, known_shapes
 from npbn.optimizers import Optimizer
 
 Data = tuple[Array, Array]
@@ -59,14 +62,17 @@ class Run:
         self.batches = Minibatches(images, labels, batch_size, self.rng)
         if type(network).forward is Sequential.forward:
             try:
-                network._chain.check(images[:batch_size], True, "batch")
+                network._release(network._plan_for(images[:batch_size], Mode(True, "batch")))
             except ValueError as error:
                 raise ValueError(f"batch_size: {batch_size} is too few: {error}") from None
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        known = network._chain.output_shape is not None
-        self._loss = _softmax_cross_entropy if known else softmax_cross_entropy
+        self._loss = (
+            softmax_cross_entropy
+            if any(map(runs_as_written, (network, *network._leaves)))
+            else _softmax_cross_entropy
+        )
         self.step = 0
         self.history = History()
         # [update, rate] of a schedule's first and last, which tell it from another of its name.
@@ -90,7 +96,7 @@ class Run:
         logits = network.forward(self.images, training=True)
         loss, dlogits = self._loss(logits, self.labels)
         if on_divergence == "raise" and not math.isfinite(loss):
-            where = network._chain.first_not_finite()
+            where = first_not_finite(network._leaves, self.images)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
@@ -236,7 +242,8 @@ def _pair(name: str, data: Data, network: Sequential) -> Data:
             f"{name}.astype(np.{dtype}), or use network.astype(np.{images.dtype})"
         )
     try:
-        network._chain.check(images, False, "population")
+        network._check_type(images)
+        known_shapes(network._leaves, images.shape)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     return images, data[1]
@@ -245,8 +252,8 @@ def _pair(name: str, data: Data, network: Sequential) -> Data:
 def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
     """How many classes the network tells apart."""
     images, _ = _pair(name, data, network)
-    shape = network._chain.output_shape
-    if shape is None:
+    *_, shape = shapes = known_shapes(network._leaves, images.shape)
+    if runs_as_written(network) or len(shapes) <= len(network._leaves):
         # A reader's layer decides: see what a copy of it makes of a batch.
         shape = next(copy.deepcopy(network)._inferred(images[:batch_size], "population")).shape
     if len(shape) != 2:

@@ -8,10 +8,16 @@ quarters of an hour on two cores that were busy otherwise, too; --runs 2 --seeds
 
 import argparse
 import sys
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
+from claims import report_runs
+from dask_cluster import dask_executor
+from report import write_report
+from runs import lesson_run, lesson_runs, runs_of
+
 from npbn.experiments import run_all
-from npbn.lesson import CLAIMS, lesson_runs, report_runs, write_report
 
 
 def parse_arguments(arguments=None):
@@ -34,6 +40,12 @@ def parse_arguments(arguments=None):
         metavar="FOLDER",
         help="for results.jsonl and the report; default lesson_report",
     )
+    add(
+        "--dask",
+        metavar="SCHEDULER",
+        help="on a dask cluster instead of processes: its scheduler's address, as in "
+        'tcp://host:8786, or "here" for one on this machine',
+    )
     add("--only-report", action="store_true", help="no runs: the report from the results there are")
     add("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
@@ -44,9 +56,10 @@ def parse_arguments(arguments=None):
         parser.error("--seeds and --runs take numbers, as in 0-4 or 1,2,7")
     if options.workers < 1:
         parser.error(f"--workers: expected at least 1, got {options.workers}")
-    known = {number for call in lesson_runs() for number in call.numbers}
-    if not isinstance(options.runs, str) and (unknown := set(options.runs) - known):
+    if isinstance(options.runs, list) and (unknown := set(options.runs) - set(range(1, 19))):
         parser.error(f"--runs: the lesson has runs 1 to 18, got {sorted(unknown)}")
+    if options.dask and not find_spec("distributed"):
+        parser.error('--dask needs dask: pip install -e ".[dask]"')
     return options
 
 
@@ -62,12 +75,13 @@ def numbers(text):
 
 
 def wanted_runs(options):
-    if options.runs == "all":
-        return report_runs(options.seeds)
+    if isinstance(options.runs, list):
+        return runs_of(map(lesson_run, options.runs), options.seeds)
+    runs = report_runs(options.seeds)
     if options.runs == "none":
-        return [run for claim in CLAIMS for seed in options.seeds for run in claim.extra_runs(seed)]
-    calls = [call for call in lesson_runs() if set(call.numbers) & set(options.runs)]
-    return [run for call in calls for run in call.runs(options.seeds)]
+        own = set(runs_of(lesson_runs(), options.seeds))
+        return [run for run in runs if run not in own]
+    return runs
 
 
 def main(arguments=None):
@@ -76,14 +90,17 @@ def main(arguments=None):
     if not options.only_report:
         runs = wanted_runs(options)
         print(f"{len(runs)} training runs, {options.workers} at a time; results in {results}")
+        settings = {"workers": options.workers, "progress": not options.quiet}
+        dask = dask_executor(options.dask, options.workers) if options.dask else nullcontext()
         try:
-            records = run_all(runs, results, workers=options.workers, progress=not options.quiet)
+            with dask as executor:
+                records = run_all(runs, results, executor=executor, **settings)
         except KeyboardInterrupt:
             print(f"\nInterrupted. What had finished is in {results}; the same command goes on.")
             return 130
-        lost = [run for run, record in records.items() if record.result is None]
-        for run in lost:
-            print(f"Skipped, its worker died {records[run].deaths} times: {run}")
+        for run, record in records.items():
+            if record.result is None:
+                print(f"Skipped, its worker died {record.deaths} times: {run}")
     for path in write_report(results, options.output):
         print(path)
     return 0

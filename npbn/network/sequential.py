@@ -1,6 +1,5 @@
 """Sequential: layers one after another, their parameters in one vector, itself a layer."""
 
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from types import MappingProxyType
@@ -12,16 +11,18 @@ from numpy.typing import NDArray
 from npbn import _checks as checks
 from npbn import checkpoint, functional
 from npbn._checks import Array, Statistics
-from npbn.layers import Layer
-from npbn.layers.chain import Chain
-from npbn.layers.foreign import Memory, adapted, kept_as_they_are
-from npbn.layers.population import folded_layers, recompute_population
-from npbn.layers.summary import checked, common_dtype, size, table
+from npbn.layers.layer import Layer
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode, Plan
+from npbn.layers.plans import Plans
+from npbn.layers.readers import adapted, runs_as_written, shadow
+from npbn.network.exact_statistics import recompute_population
+from npbn.network.folding import folded_layers
+from npbn.network.inference import known_shapes, rows_at_a_time
+from npbn.network.summary import checked, common_dtype, size, table
 
-_DERIVED = ("_parameter_vector", "_gradient_vector", "_slices", "_chain", "_pending")
-
-# Inference goes by blocks of rows whose activations stay in a CPU's cache.
-ROWS = 500
+# What is made anew of a copy's layers.
+_DERIVED = ("_parameter_vector", "_gradient_vector", "_slices", "_dtype", "_flat", "_plans")
 
 
 class Sequential(Layer):
@@ -42,24 +43,34 @@ class Sequential(Layer):
 
     def _assemble(self) -> None:
         """Gather the layers' arrays into two vectors of this network."""
-        dtype = common_dtype(self._layers) or np.dtype(np.float32)
-        for layer in self._layers:
-            layer._network = weakref.ref(self)
+        self._dtype = common_dtype(self._layers)
+        dtype = self._dtype or np.dtype(np.float32)
+        self._adopt()
         total = sum(size(layer) for layer in self._layers)
         self._bind(np.zeros(total, dtype), np.zeros(total, dtype))
-        self._chain = Chain(list(_leaves(self._layers)))
-        self._pending: Array | None = None
 
     def _bind(self, values: Array, gradients: Array) -> None:
+        super()._bind(values, gradients)
         self._parameter_vector, self._gradient_vector = values, gradients
         self._slices: dict[str, slice] = {}
         start = 0
-        for place, layer in enumerate(self._layers):
-            end = start + size(layer)
-            layer._bind(values[start:end], gradients[start:end])
-            for name, value in layer.parameters.items():
-                self._slices[f"{place}.{name}"] = slice(start, start + value.size)
-                start += value.size
+        for name, value in self.parameters.items():
+            self._slices[name] = slice(start, start + value.size)
+            start += value.size
+
+    def _layers_within(self) -> dict[str, Layer]:
+        return {str(place): layer for place, layer in enumerate(self._layers)}
+
+    def _lasting(self) -> dict[str, Any]:
+        return {name: each for name, each in super()._lasting().items() if name not in _DERIVED}
+
+    def _shadowed(self) -> dict[str, Any]:
+        own = super()._shadowed()
+        return {name: value for name, value in own.items() if name not in ("_flat", "_plans")}
+
+    def _changed(self) -> None:
+        vars(self).pop("_plans", None)
+        super()._changed()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -82,43 +93,12 @@ class Sequential(Layer):
         return MappingProxyType(self._slices)
 
     @property
-    def parameters(self) -> Mapping[str, Array]:
-        """All parameters, by names like "1.gamma"."""
-        return self._gathered("parameters")
-
-    @property
-    def gradients(self) -> Mapping[str, Array]:
-        """Their gradients, by the same names."""
-        return self._gathered("gradients")
-
-    @property
-    def state(self) -> Mapping[str, Array]:
-        """All arrays that are kept but not trained, by names like "1.population_mean"."""
-        return self._gathered("state")
-
-    def _gathered(self, kind: str) -> Mapping[str, Any]:
-        named = (
-            (f"{place}.{name}", value)
-            for place, layer in enumerate(self._layers)
-            for name, value in getattr(layer, kind).items()
-        )
-        return MappingProxyType(dict(named))
-
-    @property
     def dtype(self) -> np.dtype[Any] | None:
         """The type of all parameters; None where there are none: then either float type will do."""
-        return common_dtype(self._layers)
+        return self._dtype
 
-    @property
-    def generators(self) -> Mapping[str, np.random.Generator]:
-        """The layers' sources of randomness, by names like "2._rng"."""
-        return self._gathered("generators")
+    # The two passes
 
-    @property
-    def _digits(self) -> Mapping[str, Array]:
-        return self._gathered("_digits")
-
-    @np.errstate(all="ignore")
     def forward(
         self,
         x: Array,
@@ -131,19 +111,11 @@ class Sequential(Layer):
 
         In training with a BatchNorm an x that is not finite is a ValueError, and may end a pending
         pass; where only what the layers make of it is not finite, the pass goes on without a
-        warning, and no population statistics move.
+        warning, y is NaN, and no population statistics move.
         TypeError or ValueError, naming the layer, for an x of another type or shape.
         """
-        statistics = checks.mode(training, statistics)
-        self._chain.check(x, training, statistics, out)
-        refuse = self._network is None or self._network() is None  # within another, that one does
-        moves = training and statistics == "batch"
-        spoiled = self._chain.is_spoiled(x, moves, out, refuse)
-        self._pending = None
-        self._pending = self._chain.forward(x, training, statistics, out, spoiled, refuse)
-        return self._pending
+        return self._forward(x, Mode(bool(training), checks.mode(training, statistics)), out)
 
-    @np.errstate(all="ignore")
     def backward(
         self, dy: Array, *, input_gradient: bool = False, out: Array | None = None
     ) -> Array | None:
@@ -155,14 +127,66 @@ class Sequential(Layer):
         RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
         for a dy of another type or shape.
         """
-        if self._pending is None:
-            raise RuntimeError("Sequential: no forward pass is pending: call forward again first")
-        checks.upstream(dy, self._pending)
-        if not checks.flag("input_gradient", input_gradient) and out is not None:
-            raise ValueError("out: nothing to write: pass input_gradient=True as well")
-        self._chain.check_input_gradient(dy, out)
-        self._pending = None
-        return self._chain.backward(dy, input_gradient, out)
+        return self._backward(dy, input_gradient, out)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
+        shapes = known_shapes(self._leaves, shape)
+        if len(shapes) <= len(self._leaves):
+            place = len(shapes) - 1
+            raise ValueError(
+                f"layer {place}, {self._leaves[place]!r}: decides the shape of its output itself: "
+                "run forward and look at it"
+            )
+        return shapes[-1]
+
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        """Not asked: a network lays another's layers flat among its own."""
+        raise TypeError(f"{self!r}: run its layers one after another")
+
+    @property
+    def _leaves(self) -> tuple[Layer, ...]:
+        if "_flat" not in vars(self):
+            self._flat = tuple(
+                leaf
+                for layer in self._layers
+                for leaf in ((layer,) if runs_as_written(layer) else layer._leaves)
+            )
+        return self._flat
+
+    def _plan_for(self, x: Array, mode: Mode) -> Plan:
+        if "_plans" not in vars(self):
+            self._plans = Plans()
+        plan = self._plans.take((x.shape, x.dtype.char, mode))
+        if plan is None:
+            plan = Plan(self._leaves, x.shape, x.dtype, mode, is_network=True)
+        plan.kept_by = self._plans
+        return plan
+
+    def _release(self, plan: Plan) -> None:
+        # Where a setting has changed meanwhile, these are no longer the network's.
+        plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)
+
+    def _refusal(self, x: Array) -> Exception | None:
+        if self._is_within_another or np.isfinite(x).all():
+            return None
+        return ValueError("x: expected finite values in training: look at np.isfinite(x)")
+
+    def _no_forward(self) -> Exception:
+        return RuntimeError("Sequential: no forward pass is pending: call forward again first")
+
+    def _check_type(self, x: Array) -> None:
+        checks.float_array("x", x)
+        if (wanted := self._dtype) is not None and x.dtype != wanted:
+            raise TypeError(
+                f"x: the network holds {wanted}, got {x.dtype}: pass x.astype(np.{wanted}), or use "
+                f"network.astype(np.{x.dtype})"
+            )
+        checks.batch("x", x)
+
+    # Inference
 
     @np.errstate(all="ignore")
     def predict_probabilities(self, x: Array, *, statistics: Statistics = "population") -> Array:
@@ -198,21 +222,23 @@ class Sequential(Layer):
 
     def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""
-        statistics = checks.mode(False, statistics)
-        self._chain.check(x, False, statistics)
-        rows = ROWS if statistics == "population" else len(x)
-        memory = Memory(len(self._chain.layers))
+        mode = Mode(False, checks.mode(False, statistics), keeps=False)
+        self._check_type(x)
+        own = not runs_as_written(self)
+        rows = rows_at_a_time(self._leaves, x)
+        if mode.statistics == "batch":
+            rows = len(x)
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
-            if memory.kind != (block.shape, block.dtype):
-                memory = Memory(len(self._chain.layers), block)
+            if not own:
+                call = adapted(shadow(self).forward)
+                yield call(block, training=False, statistics=mode.statistics)
+                continue
+            plan = self._plan_for(block, mode)
             with np.errstate(all="ignore"):
-                if type(self).forward is Sequential.forward:
-                    y = self._chain.infer(block, statistics, memory)
-                else:
-                    with kept_as_they_are([self]):
-                        y = adapted(self.forward)(block, training=False, statistics=statistics)
+                y = plan.forward(np, self._leaves, block, None)
             yield y
+            self._release(plan)
 
     def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
@@ -225,8 +251,8 @@ class Sequential(Layer):
         ValueError for images of another type or shape, or that are not finite.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
-        self._chain.check(images, False, "population")
-        recompute_population(self._chain, images, batch_size)
+        self._check_images(images)
+        recompute_population(self._leaves, images, batch_size)
 
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
@@ -234,7 +260,7 @@ class Sequential(Layer):
         Its outputs are this network's with population statistics, to rounding. Other layers stay
         as copies, also a BatchNorm after another layer; nested networks are laid flat.
         """
-        return Sequential(folded_layers(self._chain.layers))
+        return Sequential(folded_layers(self._leaves))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and state, population statistics included, to the file `path`.
@@ -257,32 +283,29 @@ class Sequential(Layer):
             own[name][...] = value
 
     def _description(self) -> list[str]:
-        return list(map(repr, self._chain.layers))
+        return list(map(repr, self._leaves))
+
+    def _check_images(self, images: Array) -> None:
+        """Refuse what `forward` would refuse, and a network with passes of its own."""
+        self._check_type(images)
+        if runs_as_written(self):
+            raise TypeError(
+                f"{type(self).__name__}: has a forward of its own, and what reaches its layers is "
+                "not known here: make a plain Sequential of the layers"
+            )
+        known_shapes(self._leaves, images.shape)
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         for layer in self._layers:
             layer._convert(dtype)
         self._assemble()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The layers, and what a subclass added; the rest is made of them."""
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in _DERIVED}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        super().__setstate__(state)
         self._assemble()
 
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self._layers))}])"
 
     def __str__(self) -> str:
-        return table(self._chain.layers)
-
-
-def _leaves(layers: Sequence[Layer]) -> Iterator[Layer]:
-    for layer in layers:
-        if type(layer) is Sequential:
-            yield from _leaves(layer.layers)
-        else:
-            yield layer
+        return table(self._leaves)

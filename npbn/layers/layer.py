@@ -1,0 +1,426 @@
+"""Layer: the base of all layers, and of a reader's own."""
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npbn import _checks as checks
+from npbn._checks import Array, Statistics
+from npbn.functional._sums import all_finite
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode, Plan
+from npbn.layers.running_average import RunningAverage
+
+# Attributes of a run and of an owner: no copy has them.
+_PASSING = {"_pending", "_owner"}
+
+
+class Layer:
+    """The base of all layers, and of a reader's own.
+
+    A layer of one's own provides:
+
+    1. `forward(self, x, training=False, statistics=None)`, which returns y and keeps in
+       `self._cache` what the backward pass will need. It may take fewer arguments: `Sequential`
+       passes a layer what its signature has.
+    2. `backward(self, dy)`, which takes `self._take_cache()`, writes the gradient of each parameter
+       into `self.gradients[name][...]` and returns dx, shaped like x. It changes neither dy nor the
+       cache.
+    3. If it has parameters or a state (arrays that are kept and saved but not trained), a call of
+       `super().__init__(parameters={name: array}, state={name: array})`; each array is copied.
+    4. Randomness, if it has any, from a `numpy.random.Generator` in an attribute of its own, or in
+       a list, tuple or dict that is one: a checkpoint keeps what `generators` shows.
+
+    Layers in its attributes, or in lists, tuples and dicts there, belong to it: they are trained,
+    saved and printed with it, their arrays by names like "inner.0.weight".
+
+    A layer that defines `at_work` instead runs in arrays that the network keeps for it:
+    docs/adding_an_operation.md. A subclass that defines `forward` or `backward`, and no `at_work`,
+    is a layer of one's own, and runs as it is written.
+
+    Attributes:
+        parameters: read-only mapping of names to arrays; write into an array with `[...] =`.
+        gradients: the same names; overwritten by each backward pass.
+        state: read-only mapping of names to arrays that are not trained.
+    """
+
+    _parameters: Mapping[str, Array] = MappingProxyType({})
+    _gradients: Mapping[str, Array] = MappingProxyType({})
+    _state: Mapping[str, Array] = MappingProxyType({})
+    _running_average: RunningAverage | None = None
+    _owner: weakref.ref["Layer"] | None = None
+    # What a reader's own keeps, and the passes of a plan that a layer of the package goes back
+    # through: (plan, first, end).
+    _cache: Any = None
+    _pending: tuple[Plan, int, int] | None = None
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Array] | None = None,
+        state: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._parameters = {
+            name: np.array(checks.float_array(name, value), order="C")
+            for name, value in (parameters or {}).items()
+        }
+        self._gradients = {name: np.zeros_like(value) for name, value in self._parameters.items()}
+        self._state = {name: np.array(value, order="C") for name, value in (state or {}).items()}
+        if both := set(self._parameters) & set(self._state):
+            raise ValueError(f"{sorted(both)}: a parameter and a state need different names")
+        for name, value in self._parameters.items():
+            checks.same_dtype(next(iter(self._parameters.values())), **{name: value})
+
+    # What a layer says of itself to a network
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
+        features = self._takes_features
+        if features is not None and (len(shape) < 2 or shape[-1] != features):
+            raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
+        return shape
+
+    def at_work(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode, *, x_is_free: bool
+    ) -> Pass:
+        """A pass for an x of this shape and type; ValueError for one that the mode cannot take.
+
+        x_is_free: nobody reads x after this layer, so that the pass may write into it.
+        """
+        raise TypeError(
+            f"{type(self).__name__}: a layer defines forward(x, ...), this one does not"
+        )
+
+    def affine(self) -> tuple[Array, Array] | None:
+        """(scale, shift), float64, each (D,), if in inference y = scale * x + shift; else None."""
+        return None
+
+    def scaled(self, scale: Array, shift: Array) -> "Layer | None":
+        """A layer with y = scale * (y of this one) + shift in inference, if one can be made."""
+        return None
+
+    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
+        """Make the population statistics the exact ones of all inputs; inputs() gives blocks.
+
+        ValueError where they are not finite.
+        """
+
+    @property
+    def _takes_features(self) -> int | None:
+        """The size that the last axis of x has; None: any."""
+        return None
+
+    # The two passes
+
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,
+        statistics: Statistics | None = None,
+        *,
+        out: Array | None = None,
+    ) -> Array:
+        """y from x; the class states the equation.
+
+        x (..., D), float32 or float64 as the layer's parameters. training: whether this is a step
+        of training. statistics: "batch" or "population"; None means the batch's in training, else
+        the population's (only batch normalization looks at it). out: where to write y, instead of a
+        new array. Keeps x and the weights by reference until backward: change neither before.
+        TypeError or ValueError for arguments of another type, shape or range.
+        """
+        return self._forward(x, Mode(bool(training), checks.mode(training, statistics)), out)
+
+    def backward(
+        self, dy: Array, *, input_gradient: bool = True, out: Array | None = None
+    ) -> Array | None:
+        """dx from dy: the gradient of what the last forward pass computed; the class states it.
+
+        dy is shaped like y and of its type. Writes the gradient of each parameter; nothing
+        accumulates. input_gradient=False leaves dx out and returns None. out: where to write dx.
+        RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
+        for a dy or out of another type or shape.
+        """
+        return self._backward(dy, input_gradient, out)
+
+    def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
+        self._check_type(x)
+        layers = self._leaves
+        plan = self._plan_for(x, mode)
+        if out is not None:
+            shape = plan.output_shape or np.shape(out)
+            checks.output(out, shape, x.dtype, (x, *self._all_parameters()))
+        is_spoiled = plan.is_careful and not all_finite(x.reshape(-1))
+        if is_spoiled and (error := self._refusal(x)):
+            raise error
+        with np.errstate(all="ignore"):
+            try:
+                y = plan.forward(np, layers, x, out)
+                is_finite = not is_spoiled and plan.is_finite()
+                if not is_finite and (error := self._refusal(x)):
+                    raise error
+                if out is not None:
+                    checks.output(out, y.shape, y.dtype)
+            except BaseException:
+                # What the plan's arrays hold of an earlier pass may be half written over.
+                self._forget(plan)
+                raise
+            if not plan.gives_away:
+                result = np.empty(y.shape, y.dtype) if out is None else out
+                np.copyto(result, y)
+                y = result
+            if is_finite:
+                plan.follow()
+            else:
+                # Statistics that are not finite would make y = beta, and hide it.
+                y[...] = np.nan
+            plan.remember(layers)
+        self._pending = plan, 0, len(layers)
+        self._release(plan)
+        return y
+
+    def _backward(self, dy: Array, input_gradient: bool, out: Array | None) -> Array | None:
+        if self._pending is None:
+            raise self._no_forward()
+        plan, first, end = self._pending
+        dy = checks.float_array("dy", dy)
+        checks.has_shape("dy", dy, plan.shapes[end])
+        if dy.dtype != plan.dtype:
+            checks.same_dtype(plan.x, dy=dy)
+        dx = None
+        if checks.flag("input_gradient", input_gradient):
+            kept = (dy, plan.x, *self._all_parameters()) if out is not None else ()
+            dx = checks.output(out, plan.shapes[first], plan.dtype, kept)
+        elif out is not None:
+            raise ValueError("out: nothing to write: pass input_gradient=True as well")
+        plan.check_pending(self._leaves, first)
+        self._forget(plan)
+        with np.errstate(all="ignore"):
+            return plan.backward(np, dy, first, end, dx)
+
+    def _forget(self, plan: Plan) -> None:
+        """No pass of this plan is pending any more."""
+        for each in (self, *self._leaves):
+            if each._pending is not None and each._pending[0] is plan:
+                each._pending = None
+
+    @property
+    def _leaves(self) -> tuple["Layer", ...]:
+        """The layers that are run one after another: itself; of a network, those in it."""
+        return (self,)
+
+    def _plan_for(self, x: Array, mode: Mode) -> Plan:
+        """One that is made for x. A layer by itself uses it once."""
+        return Plan(self._leaves, x.shape, x.dtype, mode, is_network=False)
+
+    def _release(self, plan: Plan) -> None:
+        """Keep the plan for the next forward pass, or let it go."""
+
+    def _refusal(self, x: Array) -> Exception | None:
+        """What is raised of an x whose statistics are not finite; None: y is NaN then."""
+        if self._is_within_another:
+            return None
+        return ValueError(
+            f"{self!r}: the batch, or its variance, is not finite, and would spoil the "
+            "population statistics: look at np.isfinite(x) and abs(x).max()"
+        )
+
+    def _no_forward(self) -> Exception:
+        if type(self).at_work is Layer.at_work:
+            name = type(self).__name__
+            return TypeError(f"{name}: a layer defines backward(dy), this one does not")
+        return RuntimeError(
+            f"{self!r}: backward without a forward pass before it (each forward pass allows one "
+            "backward pass): call forward again"
+        )
+
+    def _check_type(self, x: Array) -> None:
+        checks.batch("x", x)
+        if self.dtype is not None and x.dtype != self.dtype:
+            raise TypeError(
+                f"{self!r} holds {self.dtype}, got {x.dtype}: pass x.astype(np.{self.dtype}), "
+                f"or use its astype(np.{x.dtype})"
+            )
+
+    def _take_cache(self) -> Any:
+        """What forward kept, once: a second backward pass is an error, not a wrong number."""
+        if self._cache is None:
+            raise self._no_forward()
+        cache, self._cache = self._cache, None
+        return cache
+
+    # Its arrays, and those of the layers within
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """The arrays that are trained, by name."""
+        return self._gathered("parameters", self._parameters)
+
+    @property
+    def gradients(self) -> Mapping[str, Array]:
+        """The gradient of each parameter as the last backward pass left it, by the same names."""
+        return self._gathered("gradients", self._gradients)
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        """The arrays that are kept and saved but not trained, by name."""
+        averages = {} if self._running_average is None else self._running_average.state
+        return self._gathered("state", {**self._state, **averages})
+
+    @property
+    def _digits(self) -> Mapping[str, Array]:
+        """What the state is rounded from, where more digits are carried than it shows."""
+        return self._gathered(
+            "_digits", {} if self._running_average is None else self._running_average.digits
+        )
+
+    @property
+    def generators(self) -> Mapping[str, np.random.Generator]:
+        """The layer's sources of randomness, by attribute name.
+
+        Those in lists, tuples and dicts, and of layers within, by names like "each.0", "drop._rng".
+        """
+        own = dict(self._in_attributes(np.random.Generator))
+        return self._gathered("generators", own)
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The type of the parameters; None where there are none: then either float type will do."""
+        return next((value.dtype for value in self.parameters.values()), None)
+
+    def _gathered(self, kind: str, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        inner = {
+            f"{name}.{key}": value
+            for name, layer in self._layers_within().items()
+            for key, value in getattr(layer, kind).items()
+        }
+        return MappingProxyType({**own, **inner})
+
+    def _layers_within(self) -> dict[str, "Layer"]:
+        """The layers within, by name."""
+        return dict(self._in_attributes(Layer))
+
+    def _in_attributes(self, kind: type) -> Iterator[tuple[str, Any]]:
+        """What is of that kind in the attributes, and in lists, tuples and dicts there, by name."""
+
+        def search(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, list | tuple | dict):
+                each = value.items() if isinstance(value, dict) else enumerate(value)
+                for key, item in each:
+                    yield from search(f"{name}.{key}", item)
+
+        for name, value in self._lasting().items():
+            yield from search(name, value)
+
+    def _lasting(self) -> dict[str, Any]:
+        """The attributes that a copy has: all but the pending pass and the owner."""
+        return {name: value for name, value in vars(self).items() if name not in _PASSING}
+
+    def _shadowed(self) -> dict[str, Any]:
+        """The attributes of one that runs for it and leaves nothing behind."""
+        return {name: value for name, value in vars(self).items() if name != "_pending"}
+
+    def _all_parameters(self) -> list[Array]:
+        return list(self.parameters.values())
+
+    @property
+    def _is_within_another(self) -> bool:
+        return self._owner is not None and self._owner() is not None
+
+    def _changed(self) -> None:
+        """Plans that were made with other settings or arrays are no longer right."""
+        owner = None if self._owner is None else self._owner()
+        if owner is not None:
+            owner._changed()
+
+    # Copies
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """A copy that holds float32 or float64. TypeError for any other type."""
+        dtype = checks.float_dtype("dtype", dtype)
+        other = copy.deepcopy(self)
+        other._convert(dtype)
+        return other
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        self._parameters = {name: value.astype(dtype) for name, value in self._parameters.items()}
+        self._gradients = {name: value.astype(dtype) for name, value in self._gradients.items()}
+        self._state = {
+            name: value.astype(dtype) if value.dtype.kind == "f" else value
+            for name, value in self._state.items()
+        }
+        if self._running_average is not None:
+            self._running_average.convert(dtype)
+        for layer in self._layers_within().values():
+            layer._convert(dtype)
+
+    def _bind(self, values: Array, gradients: Array) -> None:
+        """Move parameters and gradients into two 1-D vectors of their total size; keep views."""
+        start = 0
+        bound: list[dict[str, Array]] = []
+        for vector, arrays in ((values, self._parameters), (gradients, self._gradients)):
+            start, views = 0, {}
+            for name, value in arrays.items():
+                end = start + value.size
+                views[name] = vector[start:end].reshape(value.shape)
+                views[name][...] = value
+                start = end
+            bound.append(views)
+        self._parameters, self._gradients = bound
+        for layer in self._layers_within().values():
+            end = start + sum(value.size for value in layer.parameters.values())
+            layer._bind(values[start:end], gradients[start:end])
+            start = end
+        self._changed()
+
+    def _adopt(self) -> None:
+        """Take the layers within for one's own."""
+        for layer in self._layers_within().values():
+            layer._owner = weakref.ref(self)
+            layer._adopt()
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._lasting()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class ArrayAttribute:
+    """`layer.gamma`: reads one of a layer's arrays; assigning copies into it.
+
+    Assigning raises TypeError or ValueError for an array of another type or shape, AttributeError
+    for one that was left out.
+    """
+
+    def __init__(self, kind: str, description: str) -> None:
+        self.kind = kind
+        self.__doc__ = description
+
+    def __set_name__(self, owner: type[Layer], name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Layer | None, owner: type[Layer] | None = None) -> Any:
+        if layer is None:
+            return self
+        return getattr(layer, self.kind).get(self.name)
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        array = getattr(layer, self.kind).get(self.name)
+        if array is None:
+            raise AttributeError(f"{layer!r} has no {self.name}")
+        value = checks.float_array(self.name, value)
+        checks.has_shape(self.name, value, array.shape)
+        checks.same_dtype(array, **{self.name: value})
+        array[...] = value

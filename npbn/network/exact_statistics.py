@@ -1,0 +1,41 @@
+"""Exact population statistics, layer by layer."""
+
+from collections.abc import Iterator
+
+from npbn._checks import Array
+from npbn.layers.layer import Layer
+from npbn.layers.readers import runs_as_written, within
+from npbn.network.inference import blocks_through
+
+
+def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: int) -> None:
+    """Set each layer's population statistics to those of images; all of them, or none."""
+    for place, layer in enumerate(layers):
+        if runs_as_written(layer) and any(map(has_statistics, within([layer]))):
+            raise ValueError(
+                f"layer {place}, {layer!r}: has a BatchNorm inside, whose input is not known here: "
+                "make it a plain Sequential, or set its statistics yourself"
+            )
+    measured = [(place, layer) for place, layer in enumerate(layers) if has_statistics(layer)]
+    before = [{name: value.copy() for name, value in layer.state.items()} for _, layer in measured]
+    try:
+        for place, layer in measured:
+
+            def inputs(place: int = place) -> Iterator[Array]:
+                return blocks_through(layers[:place], images, batch_size)
+
+            try:
+                layer.measure(inputs)
+            except ValueError as error:
+                text = f"images: {error} on the way to layer {place}, {layer!r}"
+                raise ValueError(text) from None
+    except BaseException:
+        for (_, layer), old in zip(measured, before, strict=True):
+            for name, value in old.items():
+                layer.state[name][...] = value
+        raise
+
+
+def has_statistics(layer: Layer) -> bool:
+    """Whether it has population statistics that can be measured."""
+    return type(layer).measure is not Layer.measure

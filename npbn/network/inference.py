@@ -1,0 +1,67 @@
+"""Inference in blocks, whose arrays stay within some megabytes."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from npbn._checks import Array
+from npbn.layers.layer import Layer
+from npbn.layers.plan import Mode, Plan
+from npbn.layers.readers import adapted, runs_as_written
+
+# Inference goes by blocks of rows whose activations stay in a CPU's cache, and in this many bytes
+# where a row is large.
+ROWS = 500
+BYTES = 1 << 24
+
+
+def blocks_through(layers: Sequence[Layer], images: Array, batch_size: int) -> Iterator[Array]:
+    """What becomes of the images, block by block; the next one may be written over it."""
+    mode = Mode(False, "population", keeps=False)
+    plan: Plan | None = None
+    for start in range(0, len(images), batch_size):
+        block = images[start : start + batch_size]
+        if plan is None or plan.shapes[0] != block.shape:
+            plan = Plan(layers, block.shape, block.dtype, mode, is_network=True)
+        with np.errstate(all="ignore"):
+            y = plan.forward(np, layers, block, None) if layers else block
+        yield y
+
+
+def known_shapes(layers: Sequence[Layer], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shape of x and of each layer's output, up to the first reader's layer, which decides it.
+
+    ValueError, naming the layer, where a layer cannot take what comes.
+    """
+    shapes = [shape]
+    for place, layer in enumerate(layers):
+        if runs_as_written(layer):
+            break
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"layer {place}, {error}") from None
+    return shapes
+
+
+def rows_at_a_time(layers: Sequence[Layer], images: Array) -> int:
+    """How many rows of images go through the layers at once. ValueError as `known_shapes`."""
+    largest = max(math.prod(shape[1:]) for shape in known_shapes(layers, images.shape))
+    return max(1, min(ROWS, BYTES // (largest * images.itemsize)))
+
+
+def first_not_finite(layers: Sequence[Layer], x: Array) -> str:
+    """The first of the layers whose output in training is not finite; copies are run."""
+    for each in enumerate(layers):
+        place, layer = each
+        broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
+        try:
+            x = adapted(copy.deepcopy(layer).forward)(x, training=True, statistics="batch")
+        except ValueError:  # a batch norm refuses
+            x = np.full_like(x, np.nan)
+        if not np.isfinite(x).all():
+            break
+    note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
+    return f"layer {place}, {layer!r}{note}"

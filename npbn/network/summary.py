@@ -1,0 +1,78 @@
+"""What the layers of a network have in common, and a table of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn.layers.layer import Layer
+from npbn.layers.readers import runs_as_written, within
+
+
+def size(layer: Layer) -> int:
+    """How many numbers a layer's parameters are."""
+    return sum(value.size for value in layer.parameters.values())
+
+
+def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers, if a network can be made of them; else a TypeError or ValueError."""
+    layers = checks.items("layers", layers, "layers")
+    if not layers:
+        raise ValueError("layers: expected one layer or more, got none")
+    known: set[int] = set()
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = f": write {layer.__name__}(...)" if isinstance(layer, type) else ""
+            raise TypeError(f"layers[{place}]: expected a Layer, got {layer!r}{hint}")
+        owned = layer._is_within_another
+        for each in within([layer]):
+            if owned or id(each) in known:
+                raise ValueError(
+                    f"layers[{place}]: {each!r} is used twice, or in another network; a layer "
+                    "belongs to one network: make another, or use copy.deepcopy(layer)"
+                )
+            known.add(id(each))
+    return tuple(layers)
+
+
+def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
+    """The type of all their parameters; None without any. TypeError if they differ."""
+    common = None
+    for place, outer in enumerate(layers):
+        for layer in within([outer]):
+            if layer.dtype is not None and common is not None and layer.dtype != common:
+                raise TypeError(
+                    f"layers[{place}]: {outer!r} holds {layer.dtype}, the layers before it "
+                    f"{common}: use one type, say layer.astype(np.{common})"
+                )
+            common = common if layer.dtype is None else layer.dtype
+    return common
+
+
+def table(layers: Sequence[Layer]) -> str:
+    """One line a layer: its place, what it is, the shape of its output, how many parameters."""
+    rows = [("", "layer", "output shape", "parameters")]
+    shape: tuple[Any, ...] = ("N", "?")
+    for place, layer in enumerate(layers):
+        shape = _next_shape(layer, shape)
+        rows += _rows(str(place), layer, f"({', '.join(map(str, shape))})")
+    a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
+    lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
+    dtype = next((layer.dtype for layer in layers if layer.dtype is not None), "no type")
+    return "\n".join([*lines, f"{sum(map(size, layers)):,} parameters, {dtype}"])
+
+
+def _next_shape(layer: Layer, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The shape of its output, as far as it is known."""
+    if runs_as_written(layer):
+        return "N", "?"
+    if layer._takes_features is not None:
+        shape = (*shape[:-1], layer._takes_features)
+    return layer.output_shape(shape)
+
+
+def _rows(name: str, layer: Layer, shape: str) -> Iterator[tuple[str, str, str, str]]:
+    yield name, repr(layer), shape, f"{size(layer):,}"
+    for key, inner in layer._layers_within().items():
+        yield from _rows(f"{name}.{key}", inner, "")
