@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from npbn._checks import Array, number
+from npbn._checks import Array, Setting, number
 from npbn.optimizers.base import Optimizer
 from npbn.optimizers.piecewise import Piece, follow
-from npbn.optimizers.settings import LearningRate, Setting
+from npbn.optimizers.settings import LearningRate
 
 
 class Adam(Optimizer):
@@ -24,9 +24,20 @@ class Adam(Optimizer):
     Source: Kingma and Ba, Adam, 2015, Algorithm 1 (whose t is this t + 1).
     """
 
-    beta_1 = Setting(lambda value: number("beta_1", value, minimum=0, below=1))
-    beta_2 = Setting(lambda value: number("beta_2", value, minimum=0, below=1))
-    epsilon = Setting(lambda value: number("epsilon", value, minimum=1e-30))
+    @Setting
+    def beta_1(self, value: Any) -> Any:
+        """How much of the mean stays."""
+        return number("beta_1", value, minimum=0, below=1)
+
+    @Setting
+    def beta_2(self, value: Any) -> Any:
+        """How much of the mean square stays."""
+        return number("beta_2", value, minimum=0, below=1)
+
+    @Setting
+    def epsilon(self, value: Any) -> Any:
+        """What is added to the root of the corrected mean square."""
+        return number("epsilon", value, minimum=1e-30)
 
     def __init__(
         self,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from npbn._checks import Array, float_array, has_shape, integer, number, same_dtype
+from npbn._checks import Array, Setting, float_array, has_shape, integer, number, same_dtype
 from npbn.numerics.tape import repeated
 from npbn.optimizers.piecewise import Piece, cut, norm_of, sweep
-from npbn.optimizers.settings import LearningRate, Setting, Settings, checked_rate
+from npbn.optimizers.settings import LearningRate, Settings, checked_rate
 
 Vectors = tuple[Array | None, Array | None, Array | None]
 _NONE: Vectors = (None, None, None)
@@ -40,9 +40,20 @@ class Optimizer(Settings):
     they are set: ValueError or TypeError, and for one that there is not, AttributeError.
     """
 
-    learning_rate = Setting(checked_rate)
-    weight_decay = Setting(lambda value: number("weight_decay", value, minimum=0))
-    max_norm = Setting(lambda value: None if value is None else number("max_norm", value, above=0))
+    @Setting
+    def learning_rate(self, value: Any) -> Any:
+        """A number, a function of t, or a vector."""
+        return checked_rate(value)
+
+    @Setting
+    def weight_decay(self, value: Any) -> Any:
+        """How much of the parameters is added to the gradient."""
+        return number("weight_decay", value, minimum=0)
+
+    @Setting
+    def max_norm(self, value: Any) -> Any:
+        """The longest that a gradient may be, or None."""
+        return None if value is None else number("max_norm", value, above=0)
 
     _asked: tuple[int, float] | None
     _vectors: Vectors
@@ -146,7 +157,7 @@ class Optimizer(Settings):
         # The pieces are views of other vectors than a copy's.
         return vars(self) | {"_vectors": _NONE, "_pieces": []}
 
-    def _changed(self, name: str) -> None:
+    def _changed(self) -> None:
         self._asked = None
         self._vectors = _NONE
 

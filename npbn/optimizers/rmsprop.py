@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from npbn._checks import Array, number
+from npbn._checks import Array, Setting, number
 from npbn.optimizers.base import Optimizer
 from npbn.optimizers.piecewise import Piece, follow
-from npbn.optimizers.settings import LearningRate, Setting
+from npbn.optimizers.settings import LearningRate
 
 
 class RMSProp(Optimizer):
@@ -20,8 +20,15 @@ class RMSProp(Optimizer):
     Source: Tieleman and Hinton, lecture 6.5, Coursera, 2012; not centred, no momentum.
     """
 
-    rho = Setting(lambda value: number("rho", value, minimum=0, below=1))
-    epsilon = Setting(lambda value: number("epsilon", value, minimum=1e-30))
+    @Setting
+    def rho(self, value: Any) -> Any:
+        """How much of the mean square stays."""
+        return number("rho", value, minimum=0, below=1)
+
+    @Setting
+    def epsilon(self, value: Any) -> Any:
+        """What is added to the root of the mean square."""
+        return number("epsilon", value, minimum=1e-30)
 
     def __init__(
         self,

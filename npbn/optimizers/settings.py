@@ -2,31 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from npbn._checks import Array, float_array, number
 
 LearningRate = float | Callable[[int], float] | Array
-
-
-class Setting:
-    """An attribute that is checked wherever it is set; its owner's _changed(name) hears of it."""
-
-    def __init__(self, check: Callable[[Any], Any]) -> None:
-        self._check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    if TYPE_CHECKING:  # Without it Python takes the value from vars(owner) by itself, at no cost.
-
-        def __get__(self, owner: Any, kind: type | None = None) -> Any: ...
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        vars(owner)[self._name] = self._check(value)
-        owner._changed(self._name)
 
 
 class Settings:
@@ -41,20 +23,12 @@ class Settings:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            return super().__setattr__(name, value)
-        if not hasattr(type(self), name):
+        if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(
                 f"{type(self).__name__}: no setting {name!r}: set one of "
                 f"{', '.join(self._settings())}"
             )
-        before = dict(vars(self))
-        try:
-            super().__setattr__(name, value)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
+        super().__setattr__(name, value)
 
     @classmethod
     def _settings(cls) -> Mapping[str, inspect.Parameter]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from npbn._checks import Array, flag, number
+from npbn._checks import Array, Setting, flag, number
 from npbn.optimizers.base import Optimizer
 from npbn.optimizers.piecewise import Piece
-from npbn.optimizers.settings import LearningRate, Setting
+from npbn.optimizers.settings import LearningRate
 
 
 class SGD(Optimizer):
@@ -25,8 +25,19 @@ class SGD(Optimizer):
     array([0., 3.])
     """
 
-    momentum = Setting(lambda value: number("momentum", value, minimum=0, below=1))
-    nesterov = Setting(lambda value: flag("nesterov", value))
+    @Setting
+    def momentum(self, value: Any) -> float:
+        """How much of the velocity stays."""
+        momentum = number("momentum", value, minimum=0, below=1)
+        _check_nesterov(vars(self).get("nesterov", False), momentum)
+        return momentum
+
+    @Setting
+    def nesterov(self, value: Any) -> bool:
+        """Whether the direction is where the velocity leads next."""
+        nesterov = flag("nesterov", value)
+        _check_nesterov(nesterov, self.momentum)
+        return nesterov
 
     def __init__(
         self,
@@ -41,11 +52,6 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         super().__init__(learning_rate, weight_decay, max_norm)
 
-    def _changed(self, name: str) -> None:
-        if vars(self).get("nesterov") and not self.momentum:
-            raise ValueError("nesterov: expected a momentum above 0, got 0: pass momentum=0.9, say")
-        super()._changed(name)
-
     def _names(self) -> tuple[str, ...]:
         return ("velocity",) if self.momentum else ()
 
@@ -59,3 +65,8 @@ class SGD(Optimizer):
         xp.multiply(piece.velocity, self.momentum, out=piece.work)
         xp.add(gradient, piece.work, out=piece.work)
         return piece.work, 1.0
+
+
+def _check_nesterov(nesterov: bool, momentum: float) -> None:
+    if nesterov and not momentum:
+        raise ValueError("nesterov: expected a momentum above 0, got 0: pass momentum=0.9, say")
