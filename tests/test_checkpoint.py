@@ -479,11 +479,6 @@ def test_pipes_and_devices_are_neither_read_nor_replaced(path):
         checkpoint.load(path)
 
 
-def test_a_missing_file(path):
-    with pytest.raises(FileNotFoundError, match=path.name):
-        checkpoint.load(path)
-
-
 # Files that are no checkpoints
 
 
@@ -600,8 +595,6 @@ BAD_FILES = {
     "a deep list": (with_header(npy(np.frombuffer(b"[" * 10**5, np.uint8))), "damaged"),
     "a huge number": (with_header(npy(np.frombuffer(b"9" * 10**6, np.uint8))), "damaged"),
     "a huge header": (with_array(npy(np.ones(3)), header={"a": "x" * 2**21}), "damaged"),
-    "no version": (with_array(npy(np.ones(3)), version=None), "damaged"),
-    "a version in words": (with_array(npy(np.ones(3)), version="1"), "damaged"),
     "other names": (with_array(npy(np.ones(3)), names="b"), "other arrays"),
     "a header in words": (with_array(npy(np.ones(3)), header="x"), "damaged"),
     "a path": (with_array(npy(np.ones(3)), "../../a.npy"), "no array"),
@@ -714,31 +707,6 @@ def test_every_flipped_bit_is_refused_or_does_no_harm(saved):
             file.seek(place)
             file.write(bytes([byte]))
     assert refused > len(contents)
-
-
-def test_random_damage_is_refused_or_does_no_harm(saved):
-    contents = saved.read_bytes()
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(3000):
-        damaged = bytearray(contents)
-        for _ in range(rng.integers(1, 4)):
-            place, length = rng.integers(len(damaged)), int(rng.integers(1, 30))
-            match rng.integers(5):
-                case 0:
-                    del damaged[place : place + length]
-                case 1:
-                    damaged[place:place] = rng.bytes(length)
-                case 2:
-                    damaged[place : place + length] = rng.bytes(length)
-                case 3:
-                    damaged[place : place + length] = b"\xff" * length
-                case _:
-                    other = rng.integers(len(damaged))
-                    damaged[place : place + length] = damaged[other : other + length]
-        saved.write_bytes(damaged)
-        refused += not comes_back(saved)
-    assert refused > 2000
 
 
 def comes_back(path):

@@ -6,9 +6,6 @@ import hashlib
 import importlib.util
 import os
 import struct
-import subprocess
-import sys
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -56,35 +53,6 @@ def test_what_was_written_is_read_zipped_or_not(folder, array, zipped):
     read = read_idx(path, array.shape, sha256(content))
     np.testing.assert_array_equal(read, array, strict=True)
     assert read.flags.writeable
-
-
-@given(zipped=st.booleans(), data=st.data())
-def test_any_damage_is_an_error_or_changes_nothing(folder, zipped, data):
-    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    content = idx_bytes(array)
-    whole = bytearray(gzip.compress(content) if zipped else content)
-    at = data.draw(st.integers(0, len(whole) - 1))
-    damage = data.draw(st.sampled_from(["cut off", "changed", "left out", "put in"]))
-    if damage == "cut off":
-        del whole[at:]
-    elif damage == "changed":
-        whole[at] ^= data.draw(st.integers(1, 255))
-    elif damage == "left out":
-        del whole[at]
-    else:
-        whole.insert(at, data.draw(st.integers(0, 255)))
-    path = folder / "damaged.gz"
-    path.write_bytes(whole)
-    try:
-        read, message = read_idx(path, array.shape, sha256(content)), ""
-    except ValueError as error:
-        read, message = None, str(error)
-    if read is None:
-        assert str(path) in message
-        assert "load again" in message
-    else:
-        assert zipped  # a time in the gzip header, say
-        np.testing.assert_array_equal(read, array)
 
 
 GOOD = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
@@ -138,41 +106,11 @@ def test_no_more_is_unpacked_than_expected(tmp_path):
     assert peak < 1_000_000
 
 
-def block_without_content():
-    """Deflate blocks of 90 bits, eight of them, whose codes take long to build, and no content."""
-    bits = "0" + "01" + "00000" + "00000" + "0111"  # not the last; own codes; 257, 1 and 18 of them
-    bits += "".join({2: "100", 17: "100"}.get(place, "000") for place in range(18))
-    bits += "1" + "1111111" + "1" + "1101011" + "0" + "0" + "0"  # 138 + 118 zeros, 1, 1; the end
-    bits *= 8
-    return bytes(int(bits[start : start + 8][::-1], 2) for start in range(0, len(bits), 8))
-
-
-GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-FLOODS = {
-    "a file too long": (GZIP + bytes(5_000_000), "expected 4069548 compressed bytes at most, got"),
-    "empty members": (gzip.compress(b"") * 100_000, "damaged .more than 10000 gzip members"),
-    "a long name": (GZIP[:3] + b"\x08" + GZIP[4:] + b"a" * 4_000_000, "cut off"),
-}
-
-
-@pytest.mark.parametrize("case", FLOODS)
-def test_a_file_made_to_take_long_is_refused_at_once(tmp_path, case):
-    content, message = FLOODS[case]
-    path = tmp_path / "flood.gz"
-    path.write_bytes(content)
-    started = time.thread_time()
-    with pytest.raises(ValueError, match=message):
-        read_idx(path, (4_000, 1_000), "")
-    assert time.thread_time() - started < 0.5
-
-
-def test_blocks_without_content_are_not_read_for_long(tmp_path, monkeypatch):
-    path = tmp_path / "flood.gz"
-    path.write_bytes(GZIP + block_without_content() * 30_000)
-    for seconds, message in ((60, "cut off"), (0.05, "damaged .made to take long: 0 bytes so far")):
-        monkeypatch.setattr("npbn.datasets._idx.SECONDS", seconds)
-        with pytest.raises(ValueError, match=message):
-            read_idx(path, (9_000, 1_000), "")
+def test_a_compressed_file_much_too_long_is_not_unpacked(tmp_path):
+    path = tmp_path / "long.gz"
+    path.write_bytes(gzip.compress(GOOD) + bytes(70_000))
+    with pytest.raises(ValueError, match="expected 65564 compressed bytes at most, got 700"):
+        read_idx(path, (3, 2, 2), sha256(GOOD))
 
 
 def test_members_and_zeros_between_them_are_read(tmp_path):
@@ -286,9 +224,6 @@ def test_fashion_mnist_has_a_folder_of_its_own(places, monkeypatch):
 
 
 def test_a_path_is_shown_so_that_it_can_be_read(places):
-    for download in (True, False):
-        with pytest.raises(ValueError, match=r"data_dir: expected a path.*, got '/tmp/\\x00'"):
-            datasets.load_mnist("/tmp/\0", download=download)
     with pytest.raises(FileNotFoundError, match=r"not found in '/tmp/a\\nb', nor"):
         datasets.load_mnist("/tmp/a\nb", download=False)
 
@@ -352,14 +287,6 @@ def test_the_splits_are_slices_of_the_files_divided_by_255(places, flatten, shap
     assert repr(data) == f"Dataset(train={(15, *shape)}, validation={(5, *shape)}, " + (
         f"test={(6, *shape)})"
     )
-
-
-def test_importing_loads_numpy_alone():
-    code = "import npbn.datasets, sys; print(*{name.split('.')[0] for name in sys.modules})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(run.stdout.split())
-    assert {"numpy", "npbn"} <= loaded
-    assert not loaded & {"pooch", "tqdm", "requests", "scipy", "matplotlib"}
 
 
 # The real sets

@@ -4,18 +4,11 @@ import hashlib
 import io
 import os
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 # Seconds to connect, and seconds without a byte, until the next mirror is asked.
 TIMEOUT = (20.0, 20.0)
-
-# A mirror that is slower than this, in bytes a second, after so many seconds is given up: one that
-# sends a byte now and then never times out.
-SLOWEST, GRACE = 5_000, 60.0
 
 # Every file of these data sets is below 27 MB: what is longer is something else.
 LARGEST = 64_000_000
@@ -26,8 +19,7 @@ def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
 
     A mirror that failed is moved to the end of mirrors, so that the next file asks it last. The
     content is kept in memory until its md5 is right, so a failed download leaves nothing behind,
-    and an OSError (disk full, no permission) can only mean target, which it names. None takes
-    longer than GRACE seconds and one for each SLOWEST bytes that it sends.
+    and an OSError (disk full, no permission) can only mean target, which it names.
 
     RuntimeError, naming the file and each mirror's reason, if none has it. Returns target.
     """
@@ -51,13 +43,9 @@ def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
 
 
 class _Buffer(io.BytesIO):
-    """Memory that refuses to grow beyond LARGEST, or once nobody waits for it."""
-
-    abandoned = False
+    """Memory that refuses to grow beyond LARGEST."""
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
-        if self.abandoned:
-            raise ValueError("nobody waits for it")
         if self.tell() + len(chunk) > LARGEST:
             raise ValueError(f"sends more than {LARGEST} bytes")
         return super().write(chunk)
@@ -74,7 +62,7 @@ def _received(address: str, md5: str) -> bytes:
         headers={"Accept-Encoding": "identity"},
     )
     buffer = _Buffer()
-    _within_time(lambda: fetch(address, buffer, None), buffer)
+    fetch(address, buffer, None)
     content = buffer.getvalue()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
@@ -83,36 +71,6 @@ def _received(address: str, md5: str) -> bytes:
             f"({len(content)} bytes that begin with {content[:16]!r})"
         )
     return content
-
-
-def _within_time(download: Callable[[], object], buffer: _Buffer) -> None:
-    """download(), which fills buffer; ValueError where it is too slow."""
-    errors = []
-
-    def run() -> None:
-        try:
-            download()
-        except Exception as error:
-            if not buffer.abandoned:
-                errors.append(error)
-
-    # A thread of its own, as a read that gets a byte now and then does not come back by itself.
-    thread = threading.Thread(target=run, daemon=True)
-    started = time.monotonic()
-    thread.start()
-    try:
-        while thread.is_alive():
-            left = started + GRACE + buffer.tell() / SLOWEST - time.monotonic()
-            if left <= 0:
-                raise ValueError(
-                    f"too slow: {buffer.tell()} bytes in {time.monotonic() - started:.0f} seconds"
-                )
-            thread.join(left)
-    finally:
-        buffer.abandoned = True
-    if errors:
-        # Not kept: an error that its own frames hold leaves the connection to the collector.
-        raise errors.pop()
 
 
 def _write(target: Path, content: bytes) -> None:

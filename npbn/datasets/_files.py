@@ -87,8 +87,6 @@ def _folder(name: str, value: str | os.PathLike[str]) -> Path:
         folder = Path(value).expanduser()
     except TypeError:
         raise TypeError(f"{name}: expected a path, got {value!r}") from None
-    if "\0" in str(folder):
-        raise ValueError(f"{name}: expected a path, which has no NUL, got {value!r}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{name}: expected a folder, got the file {str(folder)!r}")
     return folder

@@ -1,10 +1,10 @@
 """One IDX file, gzip-compressed or plain, read into an array and verified."""
 
+import gzip
 import hashlib
 import math
 import os
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -13,16 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNSIGNED_BYTE = 0x08
-CHUNK = 1 << 16
 
 # Deflate adds a few bytes in 16,000 at most; the rest is for a name in the gzip header.
 SPARE = 1 << 16
-
-# Programs that split a file make members of 64 KB, some 700 of the largest file.
-MEMBERS = 10_000
-
-# Of a CPU's time. A file that takes longer is made to: a good one takes an eighth of it, of 47 MB.
-SECONDS, BYTES_PER_SECOND = 0.5, 40e6
 
 ADVICE = (
     "if it belongs to another data set whose files have the same names (MNIST, Fashion-MNIST), "
@@ -35,8 +28,7 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint
 
     path may be gzip-compressed or not; the first two bytes tell, not the name. sha256 is the
     hexadecimal digest of the uncompressed file, its header included. Whatever the file holds, no
-    more than the expected size and one byte is decompressed, nor for much longer than that takes.
-    Returns a new array of that shape.
+    more than the expected size and one byte is decompressed. Returns a new array of that shape.
 
     ValueError, naming the file and what to do, if it is no file, empty, damaged, too short, too
     long, of another type or shape, or of another content; an OSError if it cannot be read.
@@ -52,12 +44,13 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint
                 most = len(content) + len(content) // 1000 + SPARE
                 if (stored := os.fstat(file.fileno()).st_size) > most:
                     raise _bad(path, f"expected {most} compressed bytes at most, got {stored}")
-                size = _unzip(content, file)
+                with gzip.open(file) as stream:
+                    size = _fill(content, stream)
             else:
                 size = _fill(content, file)
         except EOFError:
             raise _bad(path, "cut off: the compressed data end too early") from None
-        except zlib.error as error:
+        except (gzip.BadGzipFile, zlib.error) as error:
             raise _bad(path, f"damaged ({error})") from None
     _check_header(path, bytes(content[: min(size, len(header))]), shape)
     if size != len(content):
@@ -69,42 +62,9 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint
     return content[len(header) :].reshape(shape)
 
 
-def _fill(content: NDArray[np.uint8], stream: BinaryIO) -> int:
+def _fill(content: NDArray[np.uint8], stream: BinaryIO | gzip.GzipFile) -> int:
     """Fill content from stream; the bytes read, one more than content holds if stream goes on."""
-    size: int = stream.readinto(content.data)  # type: ignore[attr-defined]
-    return size + len(stream.read(1))
-
-
-def _unzip(content: NDArray[np.uint8], file: BinaryIO) -> int:
-    """As _fill, from a gzip file, of one member or several. EOFError if it is cut off.
-
-    zlib reads headers and checksums, too: GzipFile takes 20 us a member and a copy a header's byte.
-    """
-    view, size, started = content.data, 0, time.thread_time()
-    pending, members = file.read(CHUNK), 0
-    while pending:
-        members += 1
-        if members > MEMBERS:
-            raise zlib.error(f"more than {MEMBERS} gzip members")
-        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        while not member.eof:
-            pending = pending or file.read(CHUNK)
-            if not pending:
-                raise EOFError
-            some = member.decompress(pending, min(CHUNK, len(view) - size + 1))
-            pending = member.unconsumed_tail
-            fitting = some[: len(view) - size]
-            view[size : size + len(fitting)] = fitting
-            size += len(some)
-            if size > len(view):
-                return size
-            if time.thread_time() - started > SECONDS + size / BYTES_PER_SECOND:
-                raise zlib.error(f"made to take long: {size} bytes so far")
-        # Zeros may fill up a block of a tape.
-        pending = member.unused_data.lstrip(b"\0")
-        while not pending and (chunk := file.read(CHUNK)):
-            pending = chunk.lstrip(b"\0")
-    return size
+    return stream.readinto(content.data) + len(stream.read(1))  # type: ignore[union-attr]
 
 
 def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:

@@ -5,8 +5,9 @@ direction to go, sgd.py first, as it remembers least.
 """
 
 from npbn.optimizers.adam import Adam
-from npbn.optimizers.base import LearningRate, Optimizer
+from npbn.optimizers.base import Optimizer
 from npbn.optimizers.rmsprop import RMSProp
+from npbn.optimizers.settings import LearningRate
 from npbn.optimizers.sgd import SGD
 
 __all__ = ["SGD", "Adam", "LearningRate", "Optimizer", "RMSProp"]

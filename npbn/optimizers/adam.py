@@ -1,11 +1,12 @@
 """Adam: the direction is the mean gradient over its usual size."""
 
 import math
+from typing import Any
 
-import numpy as np
-
-from npbn._checks import Array, number
-from npbn.optimizers.base import LearningRate, Optimizer
+from npbn._checks import Array, Setting, number
+from npbn.optimizers.base import Optimizer
+from npbn.optimizers.piecewise import Piece, follow
+from npbn.optimizers.settings import LearningRate
 
 
 class Adam(Optimizer):
@@ -16,12 +17,27 @@ class Adam(Optimizer):
         direction = mean / (1 - beta_1**(t + 1))
                     / (sqrt(mean_square / (1 - beta_2**(t + 1))) + epsilon)
 
-    The divisors undo the start from 0. Read as sums, gradient_sum = beta_1 * gradient_sum +
-    gradient and square_sum alike, a mean is the sum over the sum of its weights, 1 + beta + ... +
-    beta**t; kept are the sums, which saves two passes. Epsilon, 1e-30 at least, stands outside the
-    root of the corrected mean, as in the paper and PyTorch; Keras adds it before the correction.
+    The divisors undo the start from 0. So it is for every gradient whose square the type holds; a
+    larger one, above 1.8e19 in float32, leaves NaN behind: the loss shows it. Epsilon, 1e-30 at
+    least, stands outside the root of the corrected mean, as in the paper and PyTorch; Keras adds it
+    before the correction.
     Source: Kingma and Ba, Adam, 2015, Algorithm 1 (whose t is this t + 1).
     """
+
+    @Setting
+    def beta_1(self, value: Any) -> Any:
+        """How much of the mean stays."""
+        return number("beta_1", value, minimum=0, below=1)
+
+    @Setting
+    def beta_2(self, value: Any) -> Any:
+        """How much of the mean square stays."""
+        return number("beta_2", value, minimum=0, below=1)
+
+    @Setting
+    def epsilon(self, value: Any) -> Any:
+        """What is added to the root of the corrected mean square."""
+        return number("epsilon", value, minimum=1e-30)
 
     def __init__(
         self,
@@ -33,25 +49,22 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ) -> None:
-        self.beta_1 = number("beta_1", beta_1, minimum=0, below=1)
-        self.beta_2 = number("beta_2", beta_2, minimum=0, below=1)
-        self.epsilon = number("epsilon", epsilon, minimum=1e-30)
-        super().__init__(learning_rate, weight_decay, max_norm, ("gradient_sum", "square_sum"))
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        super().__init__(learning_rate, weight_decay, max_norm)
 
-    def _direction(self, gradient: Array) -> tuple[Array, float]:
-        gradient_sum, square_sum = self._state["gradient_sum"], self._state["square_sum"]
-        gradient_sum *= self.beta_1
-        gradient_sum += gradient
-        square_sum *= self.beta_2
-        square_sum += np.square(gradient, out=self._work)
+    def _names(self) -> tuple[str, ...]:
+        return ("mean", "mean_square")
 
-        weights_1 = _sum_of_weights(self.beta_1, self._iterations)
-        scale = math.sqrt(_sum_of_weights(self.beta_2, self._iterations))
-        root = np.sqrt(square_sum, out=self._work)
-        root += self.epsilon * scale
-        return np.divide(gradient_sum, root, out=self._work), scale / weights_1
+    def _direction(self, xp: Any, piece: Piece, gradient: Array) -> tuple[Array, float]:
+        follow(xp, piece.mean, self.beta_1, gradient, work=piece.work)
+        xp.square(gradient, out=piece.work)
+        follow(xp, piece.mean_square, self.beta_2, piece.work, work=piece.work)
 
-
-def _sum_of_weights(beta: float, t: int) -> float:
-    """1 + beta + ... + beta**t"""
-    return (1 - beta ** (t + 1)) / (1 - beta)
+        t = self._iterations
+        correction = math.sqrt(1 - self.beta_2 ** (t + 1))
+        xp.sqrt(piece.mean_square, out=piece.work)
+        xp.add(piece.work, self.epsilon * correction, out=piece.work)
+        xp.divide(piece.mean, piece.work, out=piece.work)
+        return piece.work, correction / (1 - self.beta_1 ** (t + 1))

@@ -1,19 +1,26 @@
-"""What all optimizers share: one update of two vectors, checked, in buffers that are kept."""
+"""What all optimizers share: one update of two vectors, checked, piece by piece."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from npbn._checks import Array, float_array, has_shape, integer, number, same_dtype
+from npbn._checks import Array, Setting, float_array, has_shape, integer, number, same_dtype
+from npbn.numerics.tape import repeated
+from npbn.optimizers.piecewise import Piece, cut, norm_of, sweep
+from npbn.optimizers.settings import LearningRate, Settings, checked_rate
 
-LearningRate = float | Callable[[int], float] | Array
+Vectors = tuple[Array | None, Array | None, Array | None]
+_NONE: Vectors = (None, None, None)
+
+# What is fed only zeros decays to denormal numbers and stays there, as rounding up keeps it from
+# 0. Sweeping ends that, and at this pace costs half a percent of an update.
+SWEEP_EVERY = 64
 
 
-class Optimizer:
+class Optimizer(Settings):
     """What SGD, RMSProp and Adam have in common. Update t (0, 1, 2, ...) is
 
         gradient = gradient * max_norm / norm             if norm, its 2-norm, is above max_norm
@@ -29,34 +36,39 @@ class Optimizer:
         update does in PyTorch. A gradient with an infinity or NaN has no norm and stays as it is:
         the loss shows it. None: no limit.
 
-    All settings are checked once, here: ValueError or TypeError.
+    All settings may be set later, too, and hold from the next update on. They are checked wherever
+    they are set: ValueError or TypeError, and for one that there is not, AttributeError.
     """
 
-    # What is fed only zeros decays to denormal numbers and stays there, as rounding up keeps it
-    # from 0. Sweeping ends that, and at this pace costs half a percent of an update.
-    _SWEEP_EVERY = 64
+    @Setting
+    def learning_rate(self, value: Any) -> Any:
+        """A number, a function of t, or a vector."""
+        return checked_rate(value)
+
+    @Setting
+    def weight_decay(self, value: Any) -> Any:
+        """How much of the parameters is added to the gradient."""
+        return number("weight_decay", value, minimum=0)
+
+    @Setting
+    def max_norm(self, value: Any) -> Any:
+        """The longest that a gradient may be, or None."""
+        return None if value is None else number("max_norm", value, above=0)
+
+    _asked: tuple[int, float] | None
+    _vectors: Vectors
+    _pieces: list[Piece]
 
     def __init__(
-        self,
-        learning_rate: LearningRate,
-        weight_decay: float,
-        max_norm: float | None,
-        state_names: tuple[str, ...],
+        self, learning_rate: LearningRate, weight_decay: float, max_norm: float | None
     ) -> None:
-        self._learning_rate = _checked_rate(learning_rate)
-        self.weight_decay = number("weight_decay", weight_decay, minimum=0)
-        self.max_norm = None if max_norm is None else number("max_norm", max_norm, above=0)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.max_norm = max_norm
         self._iterations = 0
-        self._state_names = state_names
+        self._kind: tuple[int, np.dtype[Any]] | None = None
         self._state: dict[str, Array] = {}
-        self._work: Array | None = None
         self._decay_of: tuple[Any, Array] | None = None
-        self._asked: tuple[int, float] | None = None
-
-    @property
-    def learning_rate(self) -> LearningRate:
-        """As it was given. To change it on the way, give a function."""
-        return self._learning_rate
 
     @property
     def iterations(self) -> int:
@@ -66,7 +78,7 @@ class Optimizer:
     @property
     def state(self) -> Mapping[str, Array]:
         """name -> vector: what is remembered from update to update. Empty before the first one."""
-        return MappingProxyType(self._state)
+        return MappingProxyType(self._remembered())
 
     def step(self, network: Any) -> None:
         """One update of a network, after its backward pass. Weight decay is for weights alone.
@@ -81,8 +93,7 @@ class Optimizer:
             raise TypeError(
                 f"network: expected a Sequential, got {network!r:.60}: pass Sequential([...])"
             ) from None
-        decay = self._weights_of(network) if self.weight_decay else None
-        self.update(parameters, gradients, decay=decay)
+        self.update(parameters, gradients, decay=self._decay(network))
 
     def update(self, parameters: Array, gradients: Array, *, decay: Array | None = None) -> None:
         """One update: parameters are changed in place, gradients never.
@@ -91,15 +102,12 @@ class Optimizer:
         decay: shape (n,), 1 for parameters that weight_decay applies to, else 0. None: all of them.
 
         The first update fixes length and type; others are refused later. ValueError or TypeError
-        before anything has changed. Not-finite numbers pass without a warning. Works in buffers
-        that the optimizer keeps: only the first update allocates any.
+        before anything has changed. Not-finite numbers pass without a warning. Only the first
+        update of these arrays allocates any.
         """
         self._check(parameters, gradients, decay)
-        rate = self.next_rate()
-        if self._work is None:
-            self._allocate(parameters.size, parameters.dtype)
-        self._move(parameters, gradients, decay, rate)
-        self._iterations += 1
+        with np.errstate(all="ignore"):
+            self._update(np, parameters, gradients, decay)
 
     def next_rate(self) -> float | Array:
         """The learning rate of the next update; a schedule is asked for it once.
@@ -107,7 +115,7 @@ class Optimizer:
         ValueError or TypeError where a schedule's value is none: a training step asks before it
         changes anything.
         """
-        rate, t = self._learning_rate, self._iterations
+        rate, t = self.learning_rate, self._iterations
         if not callable(rate):
             return rate
         if self._asked is None or self._asked[0] != t:
@@ -117,8 +125,6 @@ class Optimizer:
     def check(self, network: Any) -> None:
         """ValueError or TypeError where `step` would refuse the network's vectors."""
         self._check(network.parameter_vector, network.gradient_vector, None)
-        if isinstance(self.learning_rate, np.ndarray):
-            has_shape("learning_rate", self.learning_rate, network.parameter_vector.shape)
 
     def load_state(self, iterations: int, arrays: Mapping[str, Array]) -> None:
         """Go on where an optimizer with these .iterations and .state was; arrays are copied.
@@ -129,10 +135,10 @@ class Optimizer:
         iterations = integer("iterations", iterations, minimum=0)
         if iterations >= 2**63:  # which no run reaches, and whose powers no float holds
             raise ValueError(f"iterations: expected below 2**63, got {iterations!r:.60}")
-        fresh = iterations == 0 and not arrays
-        if not fresh and set(arrays) != set(self._state_names):
+        fresh, names = iterations == 0 and not arrays, self._names()
+        if not fresh and set(arrays) != set(names):
             raise ValueError(
-                f"{self}: expected a state of {sorted(self._state_names) or 'no arrays'}, got "
+                f"{self}: expected a state of {sorted(names) or 'no arrays'}, got "
                 f"{sorted(arrays)}: load it into an optimizer made like the one that saved it"
             )
         vectors = {name: float_array(name, array) for name, array in arrays.items()}
@@ -141,74 +147,94 @@ class Optimizer:
             has_shape(name, vector, (first.size,))
             same_dtype(first, **{name: vector})
             self._check_as_before(vector)
-        if vectors and self._work is None:
-            self._allocate(first.size, first.dtype)
-        for name, own in self._state.items():
+        if vectors:
+            self._kind = first.size, first.dtype
+        for name, own in self._remembered().items():
             own[...] = vectors.get(name, 0)
         self._iterations = iterations
 
-    def __repr__(self) -> str:
-        rate = self.learning_rate
-        if isinstance(rate, np.ndarray):
-            shown = f"<{rate.size} rates>"
-        else:
-            shown = getattr(rate, "__name__", type(rate).__name__) if callable(rate) else f"{rate}"
-        settings = [f"learning_rate={shown}"]
-        for name, setting in list(inspect.signature(type(self)).parameters.items())[1:]:
-            if getattr(self, name) != setting.default:
-                settings.append(f"{name}={getattr(self, name)}")
-        return f"{type(self).__name__}({', '.join(settings)})"
+    def __getstate__(self) -> dict[str, Any]:
+        # The pieces are views of other vectors than a copy's.
+        return vars(self) | {"_vectors": _NONE, "_pieces": []}
 
-    def _direction(self, gradient: Array) -> tuple[Array, float]:
-        """A vector, and a number that it is still to be multiplied by."""
+    def _changed(self) -> None:
+        self._asked = None
+        self._vectors = _NONE
+
+    def _names(self) -> tuple[str, ...]:
+        """The names of what is remembered, with the settings as they are."""
         raise NotImplementedError
 
-    @np.errstate(all="ignore")
-    def _move(
-        self, parameters: Array, gradients: Array, decay: Array | None, rate: float | Array
-    ) -> None:
-        assert self._work is not None
-        direction, factor = self._direction(self._regularized(parameters, gradients, decay))
-        if isinstance(rate, float):
-            change = np.multiply(direction, rate * factor, out=self._work)
-        else:
-            change = np.multiply(direction, self._rates, out=self._work)
-            change *= factor
-            np.copyto(change, 0, where=self._frozen)  # 0 times infinity is not 0
-        parameters -= change
-        if self._iterations % self._SWEEP_EVERY == 0:
-            self._sweep()
+    def _direction(self, xp: Any, piece: Piece, gradient: Array) -> tuple[Array, float]:
+        """An array, and a number that it is still to be multiplied by."""
+        raise NotImplementedError
 
-    def _regularized(self, parameters: Array, gradients: Array, decay: Array | None) -> Array:
-        assert self._work is not None
-        if self.max_norm is not None:
-            norm = _norm(gradients, self._work)
-            if self.max_norm < norm < math.inf:
-                gradients = np.multiply(gradients, self.max_norm / norm, out=self._regular)
+    def _step(self, xp: Any, network: Any) -> None:
+        """As step, by calls of xp; network was checked before, and warnings are off."""
+        self._update(xp, network.parameter_vector, network.gradient_vector, self._decay(network))
+
+    def _update(self, xp: Any, parameters: Array, gradients: Array, decay: Array | None) -> None:
+        """As update, by calls of xp; the arrays were checked before, and warnings are off."""
+        rate = self.next_rate()
+        pieces = self._pieces_of(parameters, gradients, decay)
+        limit = self._limit(xp, gradients, pieces)
+        sweeping = (self._iterations + 1) % SWEEP_EVERY == 0
+        for piece in repeated(xp, pieces):
+            gradient = self._regularized(xp, piece, limit)
+            direction, factor = self._direction(xp, piece, gradient)
+            if isinstance(rate, float):
+                xp.multiply(direction, rate * factor, out=piece.work)
+            else:
+                xp.multiply(direction, piece.rates, out=piece.work)
+                xp.multiply(piece.work, factor, out=piece.work)
+                xp.copyto(piece.work, 0, where=piece.frozen)  # 0 times infinity is not 0
+            xp.subtract(piece.parameters, piece.work, out=piece.parameters)
+            if sweeping:
+                sweep(xp, piece, self._state)
+        self._iterations += 1
+
+    def _limit(self, xp: Any, gradients: Array, pieces: list[Piece]) -> float:
+        """What the gradient is to be multiplied by for max_norm."""
+        if self.max_norm is None:
+            return 1.0
+        norm = norm_of(xp, gradients, pieces)
+        return self.max_norm / norm if self.max_norm < norm < math.inf else 1.0
+
+    def _regularized(self, xp: Any, piece: Piece, limit: float) -> Array:
+        gradient: Array = piece.gradients
+        if limit != 1:
+            xp.multiply(gradient, limit, out=piece.regularized)
+            gradient = piece.regularized
         if self.weight_decay:
-            pull = np.multiply(parameters, self.weight_decay, out=self._work)
-            if decay is not None:
-                pull *= decay
-            gradients = np.add(gradients, pull, out=self._regular)
-        return gradients
+            xp.multiply(piece.parameters, self.weight_decay, out=piece.work)
+            if hasattr(piece, "decay"):
+                xp.multiply(piece.work, piece.decay, out=piece.work)
+            xp.add(gradient, piece.work, out=piece.regularized)
+            gradient = piece.regularized
+        return gradient
 
-    def _sweep(self) -> None:
-        """Set denormal numbers to 0: arithmetic on them is many times slower on most processors."""
-        for vector in self._state.values():
-            normal = np.abs(vector, out=self._work)
-            np.greater_equal(normal, np.finfo(vector.dtype).smallest_normal, out=normal)
-            vector *= normal
+    def _remembered(self) -> dict[str, Array]:
+        names = self._names()
+        if self._kind is not None and tuple(self._state) != names:
+            self._state = {name: np.zeros(*self._kind) for name in names}
+        return self._state
 
-    def _allocate(self, size: int, dtype: np.dtype[Any]) -> None:
-        if isinstance(self._learning_rate, np.ndarray):
-            has_shape("learning_rate", self._learning_rate, (size,))
-            with np.errstate(all="ignore"):
-                self._rates = self._learning_rate.astype(dtype)
-            self._frozen = self._rates == 0
-        if self.max_norm is not None or self.weight_decay:
-            self._regular = np.empty(size, dtype)
-        self._state = {name: np.zeros(size, dtype) for name in self._state_names}
-        self._work = np.empty(size, dtype)
+    def _pieces_of(self, parameters: Array, gradients: Array, decay: Array | None) -> list[Piece]:
+        """The vectors cut into pieces, with all else that an update needs."""
+        before = self._vectors
+        if parameters is before[0] and gradients is before[1] and decay is before[2]:
+            return self._pieces
+        self._check_as_before(parameters)
+        self._kind = parameters.size, parameters.dtype
+        whole = {"parameters": parameters, "gradients": gradients, **self._remembered()}
+        if decay is not None:
+            whole["decay"] = decay
+        if isinstance(self.learning_rate, np.ndarray):
+            whole["rates"] = self.learning_rate.astype(parameters.dtype)
+            whole["frozen"] = whole["rates"] == 0
+        self._pieces = cut(whole)
+        self._vectors = parameters, gradients, decay
+        return self._pieces
 
     def _check(self, parameters: Any, gradients: Any, decay: Any) -> None:
         float_array("parameters", parameters)
@@ -229,14 +255,20 @@ class Optimizer:
         self._check_as_before(parameters)
 
     def _check_as_before(self, vector: Array) -> None:
-        before = self._work
-        if before is not None and (vector.size != before.size or vector.dtype != before.dtype):
-            raise (ValueError if vector.size != before.size else TypeError)(
-                f"{self}: expected {before.size} {before.dtype} as before, got {vector.size} "
-                f"{vector.dtype}: make a new {type(self).__name__} for other parameters"
-            )
+        if isinstance(self.learning_rate, np.ndarray):
+            has_shape("learning_rate", self.learning_rate, vector.shape)
+        if self._kind is None or self._kind == (vector.size, vector.dtype):
+            return
+        size, dtype = self._kind
+        raise (ValueError if vector.size != size else TypeError)(
+            f"{self}: expected {size} {dtype} as before, got {vector.size} "
+            f"{vector.dtype}: make a new {type(self).__name__} for other parameters"
+        )
 
-    def _weights_of(self, network: Any) -> Array:
+    def _decay(self, network: Any) -> Array | None:
+        """1 for the weights of network, else 0."""
+        if not self.weight_decay:
+            return None
         parameters = network.parameter_vector
         key = (parameters.size, parameters.dtype, dict(network.slices))
         if self._decay_of is None or self._decay_of[0] != key:
@@ -246,32 +278,3 @@ class Optimizer:
                     decay[place] = 1
             self._decay_of = key, decay
         return self._decay_of[1]
-
-
-def _norm(vector: Array, work: Array) -> float:
-    """The 2-norm, also where the squares leave the range of the type. Writes to work."""
-    square = float(np.dot(vector, vector))
-    if 1e-20 < square < math.inf:
-        return math.sqrt(square)
-    largest = float(np.abs(vector, out=work).max(initial=0))
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    np.divide(vector, largest, out=work)
-    return largest * math.sqrt(float(np.dot(work, work)))
-
-
-def _checked_rate(value: Any) -> LearningRate:
-    if callable(value):
-        schedule: Callable[[int], float] = value
-        return schedule
-    if not isinstance(value, np.ndarray):
-        return number("learning_rate", value, minimum=0)
-    if value.ndim == 0:
-        raise TypeError(f"learning_rate: expected a number, got an array of one: pass {value}")
-    rates = float_array("learning_rate", value).copy()
-    if rates.ndim != 1:
-        raise ValueError(f"learning_rate: expected one rate for each parameter, got {rates.shape}")
-    if not (np.isfinite(rates).all() and (rates >= 0).all()):
-        raise ValueError("learning_rate: expected finite rates of at least 0")
-    rates.flags.writeable = False
-    return rates
