@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import figure, formatting, launch, tables, timing
+from benchmarks import against, figure, formatting, launch, tables, timing
 from benchmarks.bounds import bounds
 from benchmarks.comparison import Disagreement, check
 from benchmarks.context import Context
@@ -454,6 +455,77 @@ def test_mistyped_arguments_are_named(arguments, message, capsys):
     with pytest.raises(SystemExit):
         command.parse_arguments(arguments)
     assert message in capsys.readouterr().err
+
+
+class TestAgainst:
+    """Another checkout beside this one: the same, one that is slower, one that is wrong, none."""
+
+    @pytest.fixture
+    def other(self, tmp_path):
+        """A copy of the package, and a function that appends lines to it."""
+        shutil.copytree(ROOT / "npbn", tmp_path / "npbn")
+
+        def append(code):
+            with (tmp_path / "npbn/__init__.py").open("a", encoding="utf-8") as file:
+                file.write(code)
+            return tmp_path
+
+        return append
+
+    @pytest.fixture
+    def one_case(self, monkeypatch):
+        step = [case for case in against.cases() if case.name == "step"]
+        monkeypatch.setattr(against, "cases", lambda: iter(step))
+
+    def test_every_case_takes_as_long_as_itself(self, monkeypatch):
+        small = [
+            case
+            for case in against.cases()
+            if case.group != "kernels" or case.name.endswith("60x100")
+        ]
+        monkeypatch.setattr(against, "cases", lambda: iter(small))
+        times = against.compare(ROOT, pairs=1, turns=3, shortest=1e-3)
+        assert len(times) == len(small) == 8
+        for name, ((_, here), (_, there)) in (
+            (name, [zip(*each, strict=True) for each in pair]) for name, pair in times.items()
+        ):
+            assert 0.4 < timing.ratio(here, there) < 2.5, name
+
+    def test_a_slow_down_is_found(self, other, one_case):
+        slow = other(
+            "import time\nfast = SGD.step\n"
+            "def slow(self, network):\n"
+            "    end = time.process_time() + 0.005\n"
+            "    while time.process_time() < end: pass\n"
+            "    return fast(self, network)\n"
+            "SGD.step = slow\n"
+        )
+        times = against.compare(slow, pairs=2, turns=3, shortest=1e-3)
+        (_, here), (_, there) = (zip(*each, strict=True) for each in times["step"])
+        assert len(here) == 6
+        assert 0 < timing.ratio(here, there) < 0.5
+        row = against.report(times).splitlines()[2].split("|")
+        assert row[1].strip() == "step"
+        assert float(row[6]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
+
+    def test_what_computes_something_else_is_not_timed(self, other, one_case, capsys):
+        wrong = other("right = SGD.step\nSGD.step = lambda self, network: None\n")
+        assert against.main([str(wrong), "--quick", "step"]) == 1
+        assert "this checkout, step: does not agree with npbn" in capsys.readouterr().err
+
+    def test_what_fails_there_is_told(self, other, one_case, capsys):
+        broken = other("def fit(*args): pass\nraise ArithmeticError('planted')\n")
+        assert against.main([str(broken), "--quick"]) == 1
+        assert "ArithmeticError: planted" in capsys.readouterr().err
+
+    def test_no_checkout_and_no_such_group_are_named(self, tmp_path, capsys):
+        for arguments, message in (
+            ([str(tmp_path)], "no npbn there"),
+            ([str(ROOT), "kernel"], "no group kernel"),
+        ):
+            with pytest.raises(SystemExit):
+                against.main(arguments)
+            assert message in capsys.readouterr().err
 
 
 def test_times_are_a_unit_each():

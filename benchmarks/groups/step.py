@@ -62,13 +62,13 @@ def checked_tasks(
         if contestants is not None and peer.library not in contestants:
             continue
         for who, trainer in peer.trainers(setup).items():
-            checker.check(who, _changes(trainer.first(STEPS_COMPARED), setup.values))
+            checker.check(who, changes(trainer.first(STEPS_COMPARED), setup.values))
             if context.is_timed(peer):
                 tasks[who] = trainer.task()
     return tasks
 
 
-def _changes(results: dict[str, Any], start: base.Values) -> dict[str, Any]:
+def changes(results: dict[str, Any], start: base.Values) -> dict[str, Any]:
     """The losses, and by how much each value was changed: a step forgotten does not hide in it."""
     return {name: v - start[name] if name in start else v for name, v in results.items()}
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.timing import Task
 from npbn import lesson, reference
-from npbn.testing import CASES
 
 LESSON_SIZES = (784, 100, 100, 100, 10)
 OPERATIONS = ("forward", "backward", "forward+backward", "inference", "bn+relu")
@@ -32,9 +31,12 @@ class KernelCase:
     def __init__(self, shape: Sequence[int], dtype: str) -> None:
         self.shape, self.dtype = tuple(shape), dtype
         rng = np.random.default_rng(0)
-        inputs = CASES["batch_norm_inference"](rng, self.shape, np.dtype(dtype))
-        self.x, self.gamma, self.beta = (inputs[name] for name in ("x", "gamma", "beta"))
-        self.mean, self.variance = inputs["mean"], inputs["variance"]
+        features = self.shape[-1]
+        self.x = (3 * rng.standard_normal(self.shape) + rng.normal(0, 5, features)).astype(dtype)
+        self.gamma = rng.uniform(0.5, 1.5, features).astype(dtype)
+        self.beta = rng.standard_normal(features).astype(dtype)
+        self.mean = rng.normal(0, 5, features).astype(dtype)
+        self.variance = rng.uniform(0.5, 20, features).astype(dtype)
         self.dy = rng.standard_normal(self.shape).astype(dtype)
 
     @cached_property
