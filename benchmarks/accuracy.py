@@ -64,12 +64,12 @@ def errors(case: KernelCase, libraries: Iterable[str]) -> Iterator[tuple[str, Ma
     """Each contestant's name and its errors; inf where a value is not finite."""
     true = truth(case)
     for peer in peers.load(libraries)[0]:
-        for operation, who, task in peer.kernels(case):
+        for who, kernels in peer.kernels(case).items():
             # The native kernels are what PyTorch's usual path calls.
-            if operation == "forward+backward" and "native" not in who:
+            if "native" not in who:
                 with np.errstate(all="ignore"):
-                    got = task.result(task.run())
-                yield who, {name: _error(np.asarray(got[name]), *true[name]) for name in QUANTITIES}
+                    got = kernels.task("forward+backward", case.shape).results()
+                yield who, {name: _error(got[name], *true[name]) for name in QUANTITIES}
 
 
 def _error(got: Array, true: Array, largest: Any) -> float:

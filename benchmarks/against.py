@@ -9,25 +9,21 @@ processes do so one after another, as where arrays come to lie changes a time by
 """
 
 import argparse
-import multiprocessing
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import comparison, timing
-from benchmarks.formatting import seconds, table
+from benchmarks import comparison, processes, timing
 from benchmarks.settings import SHAPES
+from benchmarks.tables import STARVED, seconds, table
 from benchmarks.timing import Task
 
 HERE = Path(__file__).parents[1]
-# What a process computes in less than this share of a core was disturbed.
-STARVED = 0.9
 
 
 @dataclass(frozen=True)
@@ -48,13 +44,16 @@ def cases() -> Iterator[Case]:
     many = comparison.CHANGES_WITH_KINKS
     yield Case("step", "step, batch of 600", lambda: _step(True, 600), many)
     yield Case("step", "first step with a new shape", _new_shape)
-    for operation in ("forward", "backward", "forward+backward"):
+    for operation in ("forward+backward", "forward", "backward"):
         for shape in SHAPES:
             name = f"{operation}, {'x'.join(map(str, shape))}"
             yield Case("kernels", name, lambda o=operation, s=shape: _kernel(o, s))
 
 
 GROUPS = ("fit", "step", "kernels")
+
+# By a case's name: this checkout's and the other's turns, each (wall, processor) seconds.
+Pairs = dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]]]]
 
 
 def _fit() -> Task:
@@ -68,152 +67,95 @@ def _fit() -> Task:
         optimizer = SGD(base.LEARNING_RATE)
         return fit(network, data, optimizer=optimizer, steps=steps, progress=False)
 
-    return Task(run, lambda history: {"losses": np.array(history.losses[:3])}, steps)
+    return Task(run, steps, lambda: {"losses": np.array(run().losses[:3])})
 
 
 def _step(batch_norm: bool, batch: int) -> Task:
-    from benchmarks.groups.step import STEPS_COMPARED, changes
     from benchmarks.peers import base, npbn_peer
 
     setup = base.make_setup(batch_norm, batch_size=batch)
-    trainer = npbn_peer.NpbnPeer().trainers(setup)["npbn"]
-    return Task(trainer.run, lambda _: changes(trainer.first(STEPS_COMPARED), setup.values))
+    return npbn_peer.trainer(setup).task(setup)
 
 
 def _new_shape() -> Task:
     """Steps on batches of 41 to 80 images in turn: when a size comes back, it is long forgotten."""
     from benchmarks.peers import base, npbn_peer
 
-    (images, labels), *_ = base.make_setup(True, batch_size=80).batches
-    trainer = npbn_peer.NpbnPeer().trainers(base.make_setup(True))["npbn"]
-    sizes = range(41, 81)
+    setup = base.make_setup(True, batch_size=80)
+    (images, labels), *_ = setup.batches
+    step, sizes = npbn_peer.trainer(setup).step, range(41, 81)
 
     def run() -> list[float]:
-        return [trainer.step(images[:size], labels[:size]) for size in sizes]
+        return [step(images[:size], labels[:size]) for size in sizes]
 
-    return Task(run, lambda losses: {"losses": np.array(losses[:3])}, len(sizes))
+    return Task(run, len(sizes), lambda: {"losses": np.array(run()[:3])})
 
 
 def _kernel(operation: str, shape: tuple[int, ...]) -> Task:
     from benchmarks.peers import base, npbn_peer
 
-    tasks = npbn_peer.NpbnPeer().kernels(base.KernelCase(shape, "float32"))
-    return next(task for own, _, task in tasks if own == operation)
+    kernels = npbn_peer.NpbnPeer().kernels(base.KernelCase(shape, "float32"))
+    return kernels["npbn"].task(operation, shape)
 
 
-def serve(root: str, connection: Any) -> None:
-    """A process that measures the npbn in the folder `root`, as the connection asks it to.
+def serve(connection: Connection, root: str) -> None:
+    """Measure the npbn in the folder `root`, as asked, in a process of its own.
 
-    It answers a case's name with what one call computes, a number of seconds with how many calls
-    take as long, and a number of calls with (wall, processor) seconds of one operation, or with a
-    text where something fails.
+    A case's name is answered with what it computes, a number of seconds with how many calls take as
+    long, a number of calls with (wall, processor) seconds of one operation.
     """
-    from threadpoolctl import threadpool_limits
-
     sys.path.insert(0, root)
-    try:
-        import npbn
+    import npbn
 
-        if Path(root).resolve() not in Path(npbn.__file__).resolve().parents:
-            raise ImportError(f"{root}: no npbn there, got {npbn.__file__}")
-        with threadpool_limits(1):
-            _serve(connection)
-    except EOFError:
-        pass
-    except Exception:
-        connection.send(f"{root}:\n{traceback.format_exc()}")
-
-
-def _serve(connection: Any) -> None:
+    if Path(root).resolve() not in Path(npbn.__file__).resolve().parents:
+        raise ImportError(f"{root}: no npbn there, got {npbn.__file__}")
     known = {case.name: case for case in cases()}
     task = Task(lambda: None)
     while True:
         asked = connection.recv()
         if isinstance(asked, str):
             task = known[asked].make()
-            connection.send({k: np.array(v) for k, v in task.result(task.run()).items()})
+            connection.send({name: np.array(each) for name, each in task.results().items()})
         elif isinstance(asked, float):
             connection.send(timing.calibrated(task.run, asked))
         else:
             task.run()  # the other process had the caches
-            wall, cpu = timing.one_turn(task.run, asked)
-            connection.send((wall / (asked * task.units), cpu / (asked * task.units)))
-
-
-class Pair:
-    """A process for this checkout and one for the other; use it in a `with` statement."""
-
-    def __init__(self, here: Path, there: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connections, self.processes = [], []
-        for root in (here, there):
-            own, its = context.Pipe()
-            process = context.Process(target=serve, args=(str(root), its), daemon=True)
-            process.start()
-            its.close()
-            self.connections.append(own)
-            self.processes.append(process)
-
-    def __enter__(self) -> "Pair":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for process in self.processes:
-            process.kill()
-            process.join()
-
-    def ask(self, place: int, what: Any) -> Any:
-        """The answer of this checkout's process (0) or of the other's (1)."""
-        with suppress(BrokenPipeError):  # what it said before it ended can still be read
-            self.connections[place].send(what)
-        try:
-            answer = self.connections[place].recv()
-        except EOFError:
-            raise RuntimeError("a measuring process died") from None
-        if isinstance(answer, str):
-            raise RuntimeError(answer)
-        return answer
-
-    def measure(self, case: Case, turns: int, shortest: float) -> list[list[tuple[float, float]]]:
-        """For each of the two, (wall, processor) seconds of each turn. They alternate.
-
-        Disagreement where the two do not compute the same.
-        """
-        got = [self.ask(place, case.name) for place in (0, 1)]
-        comparison.check("this checkout", case.name, *got, "float32", case.changes)
-        calls = [self.ask(place, shortest) for place in (0, 1)]
-        times: list[list[tuple[float, float]]] = [[], []]
-        for turn in range(turns):
-            for place in (0, 1) if turn % 2 == 0 else (1, 0):
-                times[place].append(self.ask(place, calls[place]))
-        return times
+            connection.send(timing.one_turn(task, asked))
 
 
 def compare(
     there: Path,
-    groups: Iterable[str] = GROUPS,
+    groups: Collection[str] = GROUPS,
     *,
     pairs: int = 3,
     turns: int = 11,
     shortest: float = 0.05,
     advance: Callable[[str], Any] = lambda name: None,
-) -> dict[str, list[list[tuple[float, float]]]]:
-    """The times of each case by its name, as Pair.measure has them; all pairs' turns in a row."""
-    groups = tuple(groups)
+) -> Pairs:
+    """Each case's times. pairs: how often fresh processes are started; the turns are of each.
+
+    Disagreement where the two do not compute the same; processes.Failed where one fails.
+    """
     chosen = [case for case in cases() if case.group in groups]
-    times: dict[str, list[list[tuple[float, float]]]] = {case.name: [[], []] for case in chosen}
+    times: Pairs = {case.name: ([], []) for case in chosen}
     for _ in range(pairs):
-        with Pair(HERE, there) as pair:
+        with (
+            processes.started(serve, str(HERE)) as here,
+            processes.started(serve, str(there)) as other,
+        ):
+            both = here, other
             for case in chosen:
                 advance(case.name)
-                for own, new in zip(
-                    times[case.name], pair.measure(case, turns, shortest), strict=True
-                ):
-                    own += new
+                got, expected = (processes.ask(each, case.name) for each in both)
+                comparison.check("this checkout", case.name, got, expected, changes=case.changes)
+                calls = [processes.ask(each, shortest) for each in both]
+                for turn in range(turns):
+                    for place in (0, 1) if turn % 2 == 0 else (1, 0):
+                        times[case.name][place].append(processes.ask(both[place], calls[place]))
     return times
 
 
-def report(times: dict[str, list[list[tuple[float, float]]]]) -> str:
+def report(times: Pairs) -> str:
     """A table: each time, the ratios by the clock, their quartiles, and by processor time."""
     rows, starved = [], False
     for name, pair in times.items():
@@ -251,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
             **amount,
             advance=lambda name: print(name, file=sys.stderr),
         )
-    except (RuntimeError, comparison.Disagreement) as error:
+    except (processes.Failed, comparison.Disagreement) as error:
         print(f"benchmarks.against: {error}", file=sys.stderr)
         return 1
     print(report(times))

@@ -1,17 +1,13 @@
 """What a time depends on beside the code: the CPU, the system, BLAS, the versions."""
 
-import json
 import os
 import platform
 import subprocess
-import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 DISTRIBUTIONS = {
-    "pyperf": "pyperf",
     "torch": "torch",
     "jax": "jax",
     "jaxlib": "jaxlib",
@@ -24,7 +20,7 @@ DISTRIBUTIONS = {
 
 
 def describe() -> dict[str, Any]:
-    """CPU, number of cores, system, Python, BLAS, and what pyperf tells where it is installed."""
+    """CPU, number of cores, system, Python, BLAS, commit, who gets huge pages."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
@@ -41,10 +37,8 @@ def describe() -> dict[str, Any]:
             " ".join(str(each.get(name)) for name in ("internal_api", "version", "architecture"))
             for each in blas
         ],
-        "blas_threads": [each["num_threads"] for each in blas],
         "commit": _commit(),
         "huge_pages": _huge_pages(),
-        "pyperf": _pyperf(),
     }
 
 
@@ -92,17 +86,3 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _pyperf() -> dict[str, Any]:
-    """pyperf's description of the machine (frequency, load, clock, ...); {} without pyperf."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "metadata.json"
-        command = [sys.executable, "-m", "pyperf", "collect_metadata", "-q", "-o", str(path)]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode != 0 or not path.exists():
-            return {}
-        described = dict(json.loads(path.read_text(encoding="utf-8"))["metadata"])
-    # Where the interpreter lies and how the machine is called is nobody's business.
-    private = ("python_executable", "hostname", "name", "python_config_args", "python_cflags")
-    return {name: value for name, value in described.items() if name not in private}

@@ -96,8 +96,8 @@ class Results:
         return []
 
 
-def cases(records: Iterable[Record]) -> list[tuple[Mapping[str, Any], list[Record]]]:
-    """The records put together by case, in the order in which they come."""
+def by_case(records: Iterable[Record]) -> list[tuple[Mapping[str, Any], list[Record]]]:
+    """The records put together by case and threads, in the order in which they come."""
     groups: dict[str, tuple[Mapping[str, Any], list[Record]]] = {}
     for record in records:
         key = json.dumps([record.case, record.threads], sort_keys=True)

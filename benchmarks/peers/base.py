@@ -1,6 +1,6 @@
 """What is measured, and what a peer provides for it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, pairwise
@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Task
-from npbn import lesson, reference
+from npbn import datasets, reference
 
 LESSON_SIZES = (784, 100, 100, 100, 10)
-OPERATIONS = ("forward", "backward", "forward+backward", "inference", "bn+relu")
-
 EPSILON, MOMENTUM, LEARNING_RATE = 1e-3, 0.99, 0.01
+STEPS_COMPARED = 3
 
 Array = Any
 Values = Mapping[str, Array]
-Kernels = Iterator[tuple[str, str, Task]]
 
 
 class KernelCase:
@@ -30,20 +28,73 @@ class KernelCase:
 
     def __init__(self, shape: Sequence[int], dtype: str) -> None:
         self.shape, self.dtype = tuple(shape), dtype
-        rng = np.random.default_rng(0)
-        features = self.shape[-1]
-        self.x = (3 * rng.standard_normal(self.shape) + rng.normal(0, 5, features)).astype(dtype)
+        rng, features = np.random.default_rng(0), shape[-1]
+        self.x = (3 * rng.standard_normal(shape) + rng.normal(0, 5, features)).astype(dtype)
         self.gamma = rng.uniform(0.5, 1.5, features).astype(dtype)
         self.beta = rng.standard_normal(features).astype(dtype)
         self.mean = rng.normal(0, 5, features).astype(dtype)
         self.variance = rng.uniform(0.5, 20, features).astype(dtype)
-        self.dy = rng.standard_normal(self.shape).astype(dtype)
+        self.dy = rng.standard_normal(shape).astype(dtype)
 
     @cached_property
     def dy_relu(self) -> Array:
         """The dy for batch norm followed by ReLU."""
         y, _ = reference.batch_norm_forward(self.x, self.gamma, self.beta, epsilon=EPSILON)
         return np.where(np.abs(y) < 1e-3, 0, self.dy).astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """One contestant's batch norm on the arrays of a KernelCase, in its own types.
+
+    forward() -> (y, cache); backward(cache) -> (dx, dgamma, dbeta); inference() -> y; relu(), batch
+    norm with ReLU behind it, and both() -> (y, (dx, dgamma, dbeta)): both is forward, then backward
+    unless given. numpy: makes a NumPy array, channels last, of what they return.
+    """
+
+    forward: Callable[[], Any]
+    backward: Callable[[Any], Any]
+    inference: Callable[[], Any] | None = None
+    relu: Callable[[], Any] | None = None
+    both: Callable[[], Any] | None = None
+    numpy: Callable[[Any], Array] = np.asarray
+
+    def has(self, operation: str) -> bool:
+        """Whether the contestant has the operation at all."""
+        optional = {"inference": self.inference, "bn+relu": self.relu}
+        return optional.get(operation, True) is not None
+
+    def task(self, operation: str, shape: tuple[int, ...]) -> Task:
+        """The Task of an operation; its results are y, or dx, dgamma and dbeta, or all four."""
+        forward, backward = self.forward, self.backward
+
+        def both() -> Any:
+            y, cache = forward()
+            return y, backward(cache)
+
+        if operation == "backward":
+            kept = forward()[1]
+        run, names = {
+            "forward": (forward, lambda result: {"y": result[0]}),
+            "backward": (lambda: backward(kept), _gradients),
+            "forward+backward": (self.both or both, _output_and_gradients),
+            "inference": (self.inference, lambda result: {"y": result}),
+            "bn+relu": (self.relu, _output_and_gradients),
+        }[operation]
+
+        def results() -> dict[str, Array]:
+            arrays = {name: self.numpy(value) for name, value in names(run()).items()}
+            return {k: v.reshape(shape) if k in ("y", "dx") else v for k, v in arrays.items()}
+
+        return Task(run, results=results)
+
+
+def _gradients(result: Any) -> dict[str, Any]:
+    return dict(zip(("dx", "dgamma", "dbeta"), result, strict=True))
+
+
+def _output_and_gradients(result: Any) -> dict[str, Any]:
+    return {"y": result[0], **_gradients(result[1])}
 
 
 @dataclass(frozen=True)
@@ -58,10 +109,23 @@ class Setup:
     batch_norm: bool
     batches: list[tuple[Array, Array]]
 
-    @property
-    def depth(self) -> int:
-        """The number of weight matrices."""
-        return depth(self.values)
+
+def make_setup(
+    batch_norm: bool, sizes: Sequence[int] = LESSON_SIZES, batch_size: int = 60, batches: int = 10
+) -> Setup:
+    """The lesson's network, or one of other sizes, with weights of the lesson's scale."""
+    rng = np.random.default_rng(0)
+    values: dict[str, Array] = {}
+    for place, shape in enumerate(pairwise(sizes)):
+        values[f"weight{place}"] = rng.normal(0, 0.05, shape).astype(np.float32)
+        starts = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
+        for name, start in (
+            starts.items() if batch_norm and place < len(sizes) - 2 else [("bias", 0)]
+        ):
+            values[f"{name}{place}"] = np.full(shape[1], start, np.float32)
+    images, labels = datasets.load_mnist_5k().train
+    chosen = rng.integers(len(images), size=(batches, batch_size))
+    return Setup(values, batch_norm, [(images[rows], labels[rows]) for rows in chosen])
 
 
 def depth(values: Values) -> int:
@@ -69,38 +133,16 @@ def depth(values: Values) -> int:
     return sum(name.startswith("weight") for name in values)
 
 
-def trained(values: Values) -> list[str]:
-    """The names of what gradient descent changes: all but the population statistics."""
-    return [name for name in values if not name.startswith(("mean", "variance"))]
+def split(values: Values) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Copies of what gradient descent changes, and of the rest, the population statistics."""
+    copies = {name: value.copy() for name, value in values.items()}
+    state = {k: v for k, v in copies.items() if k.startswith(("mean", "variance"))}
+    return {k: v for k, v in copies.items() if k not in state}, state
 
 
-def make_setup(
-    batch_norm: bool, sizes: Sequence[int] = LESSON_SIZES, batch_size: int = 60, batches: int = 10
-) -> Setup:
-    """The lesson's network with its initial weights, or one of other sizes with He's."""
-    from npbn import datasets
-
-    if tuple(sizes) == LESSON_SIZES:
-        weights = lesson.initial_weights(False, 0)
-    else:
-        rng = np.random.default_rng(0)
-        weights = [
-            (rng.standard_normal((rows, columns)) * np.sqrt(2 / rows)).astype(np.float32)
-            for rows, columns in pairwise(sizes)
-        ]
-    values: dict[str, Array] = {}
-    for place, weight in enumerate(weights):
-        values[f"weight{place}"] = weight
-        features = weight.shape[1]
-        if batch_norm and place < len(weights) - 1:
-            for name, start in (("gamma", 1), ("beta", 0), ("mean", 0), ("variance", 1)):
-                values[f"{name}{place}"] = np.full(features, start, np.float32)
-        else:
-            values[f"bias{place}"] = np.zeros(features, np.float32)
-    images, labels = datasets.load_mnist_5k().train
-    rng = np.random.default_rng(0)
-    chosen = rng.integers(len(images), size=(batches, batch_size))
-    return Setup(values, batch_norm, [(images[rows], labels[rows]) for rows in chosen])
+def one_hot(batches: Sequence[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+    """The batches with labels as rows that are 1 at the class, else 0."""
+    return [(images, np.eye(10, dtype=images.dtype)[labels]) for images, labels in batches]
 
 
 class Trainer:
@@ -131,62 +173,39 @@ class Trainer:
         losses = np.array([float(self.run()) for _ in range(count)])
         return {"losses": losses, **self.values()}
 
-    def task(self) -> Task:
-        """What is timed."""
-        return Task(self.run, units=self.steps)
+    def task(self, setup: Setup) -> Task:
+        """What is timed. Its results: the first losses, and by how much each value was changed.
+
+        The change, not the value: a step forgotten does not hide in it.
+        """
+
+        def results() -> dict[str, Array]:
+            found, start = self.first(STEPS_COMPARED), setup.values
+            return {k: v - start[k] if k in start else v for k, v in found.items()}
+
+        return Task(self.run, self.steps, results)
 
 
 class Peer:
     """A library to compare with, or npbn itself. It provides what it has of the following.
 
-    library: its name for --peers. missing: contestant -> why it is not measured; filled on the way.
-    A contestant is one way of using the library; a peer may have several.
+    library: its name for --peers. A contestant is one way of using the library.
     """
 
     library = ""
 
-    def __init__(self) -> None:
-        self.missing: dict[str, str] = {}
-
-    def kernels(self, case: KernelCase) -> Kernels:
-        """(operation, contestant, Task); results are y, or dx, dgamma and dbeta, or all four."""
-        return iter(())
+    def kernels(self, case: KernelCase) -> dict[str, Kernels]:
+        """Contestant -> Kernels."""
+        return {}
 
     def trainers(self, setup: Setup) -> dict[str, Trainer]:
         """Contestant -> Trainer at the setup's start. {} where it has no such network."""
         return {}
 
-    def loops(
-        self, setup: Setup, data: tuple[Array, Array], batch_size: int, steps: int
-    ) -> dict[str, Task]:
-        """Contestant -> Task that trains on shuffled batches of the data, about so many steps."""
+    def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:
+        """Contestant -> Task: about so many steps on shuffled batches of 60 of data.train."""
         return {}
 
-    def evaluations(self, values: Values, images: Array) -> dict[str, Task]:
-        """Contestant -> Task whose result is {"classes": predicted classes of the images}."""
+    def evaluations(self, values: Values, images: Array) -> dict[str, Callable[[], Any]]:
+        """Contestant -> function that returns the predicted classes of the images."""
         return {}
-
-
-def gradients(result: Any) -> dict[str, Any]:
-    """A result (dx, dgamma, dbeta) by names, for NumPy arrays."""
-    return dict(zip(("dx", "dgamma", "dbeta"), result, strict=True))
-
-
-def output_and_gradients(result: Any) -> dict[str, Any]:
-    """A result (y, (dx, dgamma, dbeta)) by names, for NumPy arrays."""
-    return {"y": result[0], **gradients(result[1])}
-
-
-def output(result: Any) -> dict[str, Any]:
-    """A result y by its name."""
-    return {"y": result}
-
-
-def output_first(result: Any) -> dict[str, Any]:
-    """A result (y, what the backward pass needs), of which y."""
-    return {"y": result[0]}
-
-
-def classes(result: Any) -> dict[str, Any]:
-    """A result of predicted classes by its name."""
-    return {"classes": np.asarray(result)}
