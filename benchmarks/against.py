@@ -74,7 +74,7 @@ def _step(batch_norm: bool, batch: int) -> Task:
     from benchmarks.peers import base, npbn_peer
 
     setup = base.make_setup(batch_norm, batch_size=batch)
-    return npbn_peer.trainer(setup).task(setup)
+    return npbn_peer.NpbnPeer().steps(setup)["npbn"]
 
 
 def _new_shape() -> Task:
@@ -83,7 +83,7 @@ def _new_shape() -> Task:
 
     setup = base.make_setup(True, batch_size=80)
     (images, labels), *_ = setup.batches
-    step, sizes = npbn_peer.trainer(setup).step, range(41, 81)
+    step, sizes = npbn_peer.step_of(npbn_peer.network_of(setup.values)), range(41, 81)
 
     def run() -> list[float]:
         return [step(images[:size], labels[:size]) for size in sizes]

@@ -61,7 +61,7 @@ def memory(context: Context) -> Iterator[Record]:
             case = {"what": "step", "batch_norm": batch_norm, "batch": batch}
             case["activation_bytes"] = activation
             for who, step in (
-                ("npbn", npbn_peer.trainer(setup).run),
+                ("npbn", npbn_peer.NpbnPeer().steps(setup)["npbn"].run),
                 ("training_steps", npbn_peer.training_steps_task(setup, setup.batches[0]).run),
             ):
                 for _ in range(3):

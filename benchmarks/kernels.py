@@ -37,9 +37,9 @@ def checked_tasks(operation: str, arrays: KernelCase, context: Context) -> dict[
     return context.tasks(
         f"batch norm {operation}, {arrays.shape} {arrays.dtype}",
         lambda peer: {
-            who: kernel.task(operation, arrays.shape)
-            for who, kernel in peer.kernels(arrays).items()
-            if kernel.has(operation)
+            who: task
+            for who, kernels in peer.kernels(arrays).items()
+            if (task := kernels.task(operation, arrays.shape))
         },
         arrays.dtype,
     )

@@ -22,7 +22,7 @@ def loop(context: Context) -> Iterator[Record]:
     data, name = load_data()
     for batch_norm in (True, False):
         setup, count = make_setup(batch_norm), context.settings.steps
-        tasks = {"bare step": npbn_peer.trainer(setup).task(setup)}
+        tasks = {"bare step": npbn_peer.NpbnPeer().steps(setup)["npbn"]}
         for peer in context.peers:
             if peer.library not in context.missing:
                 tasks |= peer.loops(setup, data, count)

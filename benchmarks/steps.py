@@ -62,7 +62,7 @@ def checked_tasks(
     many = len(setup.batches[0][0]) > 60
     return context.tasks(
         "the first steps",
-        lambda peer: {who: each.task(setup) for who, each in peer.trainers(setup).items()},
+        lambda peer: peer.steps(setup),
         changes=comparison.CHANGES_WITH_KINKS if many else comparison.CHANGES,
         libraries=libraries,
     )

@@ -55,16 +55,16 @@ def _head(results: Results) -> str:
         lines.append("A quick run: few turns, not for quoting.")
     if not run.get("complete", True):
         lines.append("The run did not finish.")
-    if starved := [each for each in results.records if each.cores and each.cores < STARVED]:
+    timed = [each for each in results.records if each.cores is not None]
+    if starved := sum(each.cores < STARVED for each in timed):
         lines.append(
-            f"Something else was at work on the machine: {len(starved)} of {len(results.records)} "
+            f"Something else was at work on the machine: {starved} of {len(results.records)} "
             f"measurements had less than {STARVED} of a core."
         )
-    one = [each for each in results.records if each.threads == "one" and each.cores is not None]
-    if who := sorted({each.who for each in one if each.cores > THREADED}):
-        lines.append(
-            f"More than {THREADED} cores with one thread, here and there: {', '.join(who)}."
-        )
+    who = {each.who for each in timed if each.threads == "one" and each.cores > THREADED}
+    if who:
+        names = ", ".join(sorted(who))
+        lines.append(f"More than {THREADED} cores with one thread, here and there: {names}.")
     return "\n".join(lines)
 
 

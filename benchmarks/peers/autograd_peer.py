@@ -6,6 +6,7 @@ from autograd.tracer import getval
 
 from benchmarks.peers import base, model
 from benchmarks.peers.base import LEARNING_RATE
+from benchmarks.timing import Task
 
 NAME = "autograd"
 
@@ -32,7 +33,7 @@ class AutogradPeer(base.Peer):
         )
         return {NAME: own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
         parameters, state = base.split(setup.values)
 
         def loss_of(parameters, images, one_hot):
@@ -50,7 +51,5 @@ class AutogradPeer(base.Peer):
                 value -= LEARNING_RATE * gradients[name]
             return loss
 
-        def values():
-            return {name: value.copy() for name, value in (parameters | state).items()}
-
-        return {NAME: base.Trainer(step, base.one_hot(setup.batches), values)}
+        batches = base.one_hot(setup.batches)
+        return {NAME: base.training_task(setup, step, batches, lambda: parameters | state)}

@@ -59,42 +59,34 @@ class Kernels:
     both: Callable[[], Any] | None = None
     numpy: Callable[[Any], Array] = np.asarray
 
-    def has(self, operation: str) -> bool:
-        """Whether the contestant has the operation at all."""
-        optional = {"inference": self.inference, "bn+relu": self.relu}
-        return optional.get(operation, True) is not None
-
-    def task(self, operation: str, shape: tuple[int, ...]) -> Task:
-        """The Task of an operation; its results are y, or dx, dgamma and dbeta, or all four."""
+    def task(self, operation: str, shape: tuple[int, ...]) -> Task | None:
+        """The Task of an operation, if it is there; its results are y, dx, dgamma and dbeta."""
         forward, backward = self.forward, self.backward
 
         def both() -> Any:
             y, cache = forward()
             return y, backward(cache)
 
-        if operation == "backward":
-            kept = forward()[1]
-        run, names = {
-            "forward": (forward, lambda result: {"y": result[0]}),
-            "backward": (lambda: backward(kept), _gradients),
-            "forward+backward": (self.both or both, _output_and_gradients),
-            "inference": (self.inference, lambda result: {"y": result}),
-            "bn+relu": (self.relu, _output_and_gradients),
+        cache = forward()[1] if operation == "backward" else None
+        run = {
+            "forward": forward,
+            "backward": lambda: backward(cache),
+            "forward+backward": self.both or both,
+            "inference": self.inference,
+            "bn+relu": self.relu,
         }[operation]
+        parts = {
+            "forward": lambda result: [result[0]],
+            "backward": lambda result: [None, *result],
+            "inference": lambda result: [result],
+        }.get(operation, lambda result: [result[0], *result[1]])
 
         def results() -> dict[str, Array]:
-            arrays = {name: self.numpy(value) for name, value in names(run()).items()}
+            named = zip(("y", "dx", "dgamma", "dbeta"), parts(run()), strict=False)
+            arrays = {name: self.numpy(value) for name, value in named if value is not None}
             return {k: v.reshape(shape) if k in ("y", "dx") else v for k, v in arrays.items()}
 
-        return Task(run, results=results)
-
-
-def _gradients(result: Any) -> dict[str, Any]:
-    return dict(zip(("dx", "dgamma", "dbeta"), result, strict=True))
-
-
-def _output_and_gradients(result: Any) -> dict[str, Any]:
-    return {"y": result[0], **_gradients(result[1])}
+        return run and Task(run, results=results)
 
 
 @dataclass(frozen=True)
@@ -145,45 +137,32 @@ def one_hot(batches: Sequence[tuple[Array, Array]]) -> list[tuple[Array, Array]]
     return [(images, np.eye(10, dtype=images.dtype)[labels]) for images, labels in batches]
 
 
-class Trainer:
-    """A network in training: `run` does `steps` steps and returns their losses.
+def training_task(
+    setup: Setup,
+    step: Callable[..., Any],
+    batches: Sequence[tuple[Any, Any]],
+    values: Callable[[], Values],
+) -> Task:
+    """The Task of a training step of a network that is at the setup's start.
 
     step: a function of one batch, in the peer's own arrays, that returns the loss. values: a
     function that returns the network's as NumPy arrays, by the names of a Setup, the population's
     variance as the average of biased ones.
     """
+    ring = cycle(batches)
 
-    steps = 1
+    def run() -> Any:
+        return step(*next(ring))
 
-    def __init__(
-        self,
-        step: Callable[..., Any],
-        batches: Sequence[tuple[Any, Any]],
-        values: Callable[[], Values],
-    ) -> None:
-        self.step, self.values = step, values
-        self._ring = cycle(batches)
+    return Task(
+        run, results=lambda: changes(setup, [run() for _ in range(STEPS_COMPARED)], values())
+    )
 
-    def run(self) -> Any:
-        """The timed call: the next batch's step."""
-        return self.step(*next(self._ring))
 
-    def first(self, count: int) -> dict[str, Array]:
-        """The losses of so many steps, and the values after them."""
-        losses = np.array([float(self.run()) for _ in range(count)])
-        return {"losses": losses, **self.values()}
-
-    def task(self, setup: Setup) -> Task:
-        """What is timed. Its results: the first losses, and by how much each value was changed.
-
-        The change, not the value: a step forgotten does not hide in it.
-        """
-
-        def results() -> dict[str, Array]:
-            found, start = self.first(STEPS_COMPARED), setup.values
-            return {k: v - start[k] if k in start else v for k, v in found.items()}
-
-        return Task(self.run, self.steps, results)
+def changes(setup: Setup, losses: Sequence[Any], values: Values) -> dict[str, Array]:
+    """The first losses, and by how much each value was changed: so no step forgotten hides."""
+    changed = {name: value - setup.values[name] for name, value in values.items()}
+    return {"losses": np.array([float(loss) for loss in losses]), **changed}
 
 
 class Peer:
@@ -198,8 +177,8 @@ class Peer:
         """Contestant -> Kernels."""
         return {}
 
-    def trainers(self, setup: Setup) -> dict[str, Trainer]:
-        """Contestant -> Trainer at the setup's start. {} where it has no such network."""
+    def steps(self, setup: Setup) -> dict[str, Task]:
+        """Contestant -> training_task. {} where it has no such network."""
         return {}
 
     def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:

@@ -1,12 +1,14 @@
 """Networks put together of functions by hand: a textbook's, and npbn's own equations."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from benchmarks.peers import base, textbook
 from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM, Array
+from benchmarks.timing import Task
 from npbn import reference
 
 
@@ -80,17 +82,14 @@ class TextbookPeer(base.Peer):
         )
         return {next(iter(self.types)): own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        trainers = {}
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        tasks = {}
         for name, dtype in self.types.items():
             network = Network(self.functions, setup.values, dtype)
             batches = [(images.astype(dtype), labels) for images, labels in setup.batches]
-
-            def values(network: Network = network) -> base.Values:
-                return {name: value.copy() for name, value in network.values.items()}
-
-            trainers[name] = base.Trainer(network.step, batches, values)
-        return trainers
+            values = partial(getattr, network, "values")
+            tasks[name] = base.training_task(setup, network.step, batches, values)
+        return tasks
 
     def evaluations(self, values: base.Values, images: Array) -> dict[str, Callable[[], Any]]:
         network = Network(self.functions, values, np.float32)

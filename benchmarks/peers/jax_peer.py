@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.peers import base, model
 from benchmarks.peers.base import LEARNING_RATE, Array
+from benchmarks.timing import Task
 
 # Without it JAX makes float32 of float64; what is float32 stays so.
 jax.config.update("jax_enable_x64", True)
@@ -45,32 +46,32 @@ def _step(parameters, state, images, one_hot):
     return parameters, state, loss
 
 
-class _Loop(base.Trainer):
-    """So many steps as one compiled loop."""
+def _scan(setup, steps):
+    """A function that does so many steps as one compiled loop, and one that tells the values."""
+    arrays, batches = _arrays((base.split(setup.values), base.one_hot(setup.batches)))
+    chosen = [batches[place % len(batches)] for place in range(steps)]
+    data = tuple(jnp.stack(each) for each in zip(*chosen, strict=True))
 
-    def __init__(self, setup, steps):
-        self._setup, self.steps = setup, steps
-        self._arrays = _arrays(base.split(setup.values))
-        batches = _arrays(base.one_hot(setup.batches))
-        chosen = [batches[place % len(batches)] for place in range(steps)]
-        self._data = tuple(jnp.stack(each) for each in zip(*chosen, strict=True))
+    def body(carry, batch):
+        *carry, loss = _step(*carry, *batch)
+        return tuple(carry), loss
 
-        def body(carry, batch):
-            *carry, loss = _step(*carry, *batch)
-            return tuple(carry), loss
+    loop = jax.jit(lambda carry, data: jax.lax.scan(body, carry, data), donate_argnums=(0,))
 
-        self._scan = jax.jit(
-            lambda carry, data: jax.lax.scan(body, carry, data), donate_argnums=(0,)
-        )
-        self.values = lambda: _in_numpy(*self._arrays)
-
-    def run(self):
-        self._arrays, losses = self._scan(self._arrays, self._data)
+    def run():
+        nonlocal arrays
+        arrays, losses = loop(arrays, data)
         return np.asarray(losses)
 
-    def first(self, count):
-        loop = _Loop(self._setup, count)
-        return {"losses": loop.run(), **loop.values()}
+    return run, lambda: _in_numpy(*arrays)
+
+
+def _scan_task(setup):
+    def results():
+        run, values = _scan(setup, base.STEPS_COMPARED)
+        return base.changes(setup, run(), values())
+
+    return Task(_scan(setup, SCAN_STEPS)[0], SCAN_STEPS, results)
 
 
 class JaxPeer(base.Peer):
@@ -94,7 +95,7 @@ class JaxPeer(base.Peer):
         )
         return {"JAX jit": own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
         parameters, state = _arrays(base.split(setup.values))
         compiled = jax.jit(_step, donate_argnums=(0, 1))
 
@@ -104,8 +105,8 @@ class JaxPeer(base.Peer):
             return float(loss)
 
         batches = _arrays(base.one_hot(setup.batches))
-        trainer = base.Trainer(step, batches, lambda: _in_numpy(parameters, state))
-        return {"JAX jit": trainer, "JAX lax.scan": _Loop(setup, SCAN_STEPS)}
+        task = base.training_task(setup, step, batches, lambda: _in_numpy(parameters, state))
+        return {"JAX jit": task, "JAX lax.scan": _scan_task(setup)}
 
     def evaluations(self, values: base.Values, images: Array):
         arrays = _arrays((*base.split(values), images))

@@ -6,7 +6,7 @@ from contextlib import redirect_stderr
 from typing import Any
 
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Setup, Trainer, Values
+from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Setup, Values
 from benchmarks.timing import Task
 from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, fit, functional, training_steps
 
@@ -39,9 +39,9 @@ def values_of(network: Sequential) -> dict[str, Array]:
     return values
 
 
-def trainer(setup: Setup) -> Trainer:
+def step_of(network: Sequential) -> Callable[[Array, Array], float]:
     """A step of the public calls that a training loop of one's own makes."""
-    network, optimizer = network_of(setup.values), SGD(LEARNING_RATE)
+    optimizer = SGD(LEARNING_RATE)
 
     def step(images: Array, labels: Array) -> float:
         logits = network.forward(images, training=True)
@@ -50,7 +50,7 @@ def trainer(setup: Setup) -> Trainer:
         optimizer.step(network)
         return loss
 
-    return Trainer(step, setup.batches, lambda: values_of(network))
+    return step
 
 
 def training_steps_task(setup: Setup, data: tuple[Array, Array]) -> Task:
@@ -87,24 +87,19 @@ class NpbnPeer(base.Peer):
         )
         return {"npbn": own}
 
-    def trainers(self, setup: Setup) -> dict[str, Trainer]:
-        return {"npbn": trainer(setup)}
+    def steps(self, setup: Setup) -> dict[str, Task]:
+        network = network_of(setup.values)
+        step, batches = step_of(network), setup.batches
+        return {"npbn": base.training_task(setup, step, batches, lambda: values_of(network))}
 
     def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:
         def fitting(validation: Any = None, progress: bool = False) -> Task:
             network = network_of(setup.values)
 
             def run() -> None:
-                optimizer = SGD(LEARNING_RATE)
+                how = {"optimizer": SGD(LEARNING_RATE), "steps": steps, "progress": progress}
                 with redirect_stderr(_Terminal()):
-                    fit(
-                        network,
-                        data.train,
-                        validation,
-                        optimizer=optimizer,
-                        steps=steps,
-                        progress=progress,
-                    )
+                    fit(network, data.train, validation, **how)
 
             return Task(run, steps)
 

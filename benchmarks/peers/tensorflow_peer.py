@@ -55,11 +55,11 @@ class TensorFlowPeer(base.Peer):
         )
         return {NAME: own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
         return {
-            NAME: _function_trainer(setup, jit_compile=False),
-            "tf.function, XLA": _function_trainer(setup, jit_compile=True),
-            "Keras train_on_batch": _keras_trainer(setup),
+            NAME: _function_step(setup, jit_compile=False),
+            "tf.function, XLA": _function_step(setup, jit_compile=True),
+            "Keras train_on_batch": _keras_step(setup),
         }
 
     def evaluations(self, values: base.Values, images: base.Array):
@@ -101,7 +101,7 @@ def _logits(values, x, training):
     return x
 
 
-def _function_trainer(setup, jit_compile):
+def _function_step(setup, jit_compile):
     values = {name: tf.Variable(value) for name, value in setup.values.items()}
     parameters = [values[name] for name in base.split(setup.values)[0]]
 
@@ -116,7 +116,8 @@ def _function_trainer(setup, jit_compile):
         return loss
 
     batches = [(tf.constant(images), tf.constant(labels)) for images, labels in setup.batches]
-    return base.Trainer(
+    return base.training_task(
+        setup,
         lambda images, labels: float(compiled(images, labels)),
         batches,
         lambda: {name: value.numpy() for name, value in values.items()},
@@ -149,11 +150,13 @@ def _keras_order(values):
     return [name for name in ordered if name in values]
 
 
-def _keras_trainer(setup):
+def _keras_step(setup):
     network, names = keras_model(setup.values), _keras_order(setup.values)
 
     def values():
         return dict(zip(names, network.get_weights(), strict=True))
 
     step = network.train_on_batch
-    return base.Trainer(lambda *batch: float(np.asarray(step(*batch))), setup.batches, values)
+    return base.training_task(
+        setup, lambda *batch: float(np.asarray(step(*batch))), setup.batches, values
+    )

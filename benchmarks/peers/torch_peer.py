@@ -120,9 +120,8 @@ def values_of(network, rows):
     return {name: value.detach().numpy().copy() for name, value in found.items()}
 
 
-def trainer(setup, compiled=lambda function: function, fused=None):
-    """A Trainer whose step is the one of PyTorch's own tutorials; fused: SGD in one kernel."""
-    network = network_of(setup.values)
+def step_of(network, compiled=lambda function: function, fused=None):
+    """A step as PyTorch's own tutorials have it; fused: SGD in one kernel."""
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, fused=fused)
 
     @compiled
@@ -136,19 +135,15 @@ def trainer(setup, compiled=lambda function: function, fused=None):
         optimizer.step()
         return loss.item()
 
+    return step
+
+
+def step_task(setup, **how):
+    """The Task of such a step."""
+    network = network_of(setup.values)
     batches = [(torch.tensor(images), torch.tensor(labels)) for images, labels in setup.batches]
-    return base.Trainer(step, batches, lambda: values_of(network, len(batches[0][0])))
-
-
-def folded(network):
-    """The network with each batch norm folded into the Linear before it."""
-    layers = []
-    for layer in network:
-        if isinstance(layer, nn.BatchNorm1d):
-            layers[-1] = nn.utils.fusion.fuse_linear_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-    return nn.Sequential(*layers).eval()
+    step, rows = step_of(network, **how), len(batches[0][0])
+    return base.training_task(setup, step, batches, lambda: values_of(network, rows))
 
 
 def evaluation(network, images, rows=None):
@@ -171,13 +166,13 @@ class TorchPeer(base.Peer):
     def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
         return {"PyTorch": autograd_path(case), "PyTorch, native kernels": native_kernels(case)}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        return {"PyTorch": trainer(setup), "PyTorch, fused SGD": trainer(setup, fused=True)}
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        return {"PyTorch": step_task(setup), "PyTorch, fused SGD": step_task(setup, fused=True)}
 
     def loops(self, setup: base.Setup, data, steps: int) -> dict[str, Task]:
-        step, batch_size = trainer(setup).step, len(setup.batches[0][0])
+        step, rows = step_of(network_of(setup.values)), len(setup.batches[0][0])
         images = torch.utils.data.TensorDataset(*map(torch.from_numpy, data.train))
-        loader = torch.utils.data.DataLoader(images, batch_size, shuffle=True, drop_last=True)
+        loader = torch.utils.data.DataLoader(images, rows, shuffle=True, drop_last=True)
 
         def run():
             for batch in islice(chain.from_iterable(repeat(loader)), steps):
@@ -192,7 +187,14 @@ class TorchPeer(base.Peer):
             "PyTorch, blocks of 500": evaluation(network, images, 500),
         }
         if "gamma0" in values:
-            ways["PyTorch, folded, blocks of 500"] = evaluation(folded(network), images, 500)
+            folded = []
+            for layer in network:
+                if isinstance(layer, nn.BatchNorm1d):
+                    folded[-1] = nn.utils.fusion.fuse_linear_bn_eval(folded[-1], layer)
+                else:
+                    folded.append(layer)
+            network = nn.Sequential(*folded).eval()
+            ways["PyTorch, folded, blocks of 500"] = evaluation(network, images, 500)
         return ways
 
 
@@ -204,8 +206,8 @@ class TorchCompilePeer(base.Peer):
     def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
         return {self.library: autograd_path(case, self._compiler())}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        return {self.library: trainer(setup, self._compiler())}
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        return {self.library: step_task(setup, compiled=self._compiler())}
 
     def evaluations(self, values: base.Values, images: base.Array):
         network = self._compiler()(network_of(values).eval())
