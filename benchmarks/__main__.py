@@ -6,23 +6,20 @@ from the file at any time: python -m benchmarks.tables FILE.
 """
 
 import argparse
-import dataclasses
 import datetime
 import sys
+from dataclasses import asdict, replace
 
-from benchmarks import launch, tables
-from benchmarks.groups import GROUPS
-from benchmarks.peers import PEERS
+from benchmarks import peers, processes, tables
+from benchmarks.measure import GROUPS, measure
 from benchmarks.results import Results
 from benchmarks.settings import FULL, QUICK
 
 
-def parse_arguments(arguments=None):
-    """The command's arguments."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     summary, details = __doc__.split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=summary, epilog=details
-    )
+    parser = argparse.ArgumentParser("python -m benchmarks", description=summary, epilog=details)
     add = parser.add_argument
     add("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; default all")
     add("--quick", action="store_true", help="few shapes, few turns, one thread: for a first look")
@@ -30,42 +27,31 @@ def parse_arguments(arguments=None):
     add(
         "--peers",
         metavar="NAMES",
-        type=_names,
-        help=f"compare with these, of {','.join(PEERS)}; default all that are installed "
+        help=f"compare with these, of {','.join(peers.PEERS)}; default all that are installed "
         "(with --quick less torch.compile, which compiles for long)",
     )
-    add("--shapes", metavar="SHAPES", type=_shapes, help="for kernels, such as 60x100,1024x1024")
     add("--turns", metavar="N", type=int, help="rounds of interleaved turns")
-    parsed = parser.parse_args(arguments)
-    if unknown := [name for name in parsed.groups if name not in GROUPS]:
-        parser.error(f"no group {', '.join(unknown)}: there are {', '.join(GROUPS)}")
-    return parsed
-
-
-def main(arguments=None):
-    """Run the command; returns its exit code."""
-    options = parse_arguments(arguments)
+    options = parser.parse_intermixed_args(arguments)
     settings = QUICK if options.quick else FULL
-    if options.shapes:
-        settings = dataclasses.replace(settings, shapes=options.shapes)
     if options.turns:
-        settings = dataclasses.replace(settings, turns=options.turns)
-    chosen = [name for name in GROUPS if not options.groups or name in options.groups]
-    default = [name for name in PEERS if not (options.quick and name == "torch.compile")]
-    requests = launch.plan(settings, chosen, options.peers or default, not options.quick)
-    results = Results(
-        run={
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "arguments": list(sys.argv[1:] if arguments is None else arguments),
-            "quick": options.quick,
-            "complete": False,
-            "settings": settings.as_dict(),
-        }
-    )
+        settings = replace(settings, turns=options.turns)
+    libraries = [name for name in peers.PEERS if not (options.quick and name == "torch.compile")]
+    if options.peers:
+        libraries = options.peers.split(",")
+    for kind, chosen, known in (
+        ("group", options.groups, GROUPS),
+        ("peer", libraries, peers.PEERS),
+    ):
+        if unknown := [name for name in chosen if name not in known]:
+            parser.error(f"no {kind} {', '.join(unknown)}: there are {', '.join(known)}")
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    results = Results({"started": started, "quick": options.quick, "complete": False})
+    results.run["settings"] = asdict(settings)
+    chosen = [name for name in GROUPS if name in (options.groups or GROUPS)]
     try:
-        _measure(requests, results)
+        measure(results, settings, chosen, libraries, default=not options.quick)
         results.run["complete"] = True
-    except launch.WorkerFailed as error:
+    except processes.Failed as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,42 +63,6 @@ def main(arguments=None):
             results.save(options.json)
         print(tables.report(results))
     return 0
-
-
-def _measure(requests, results):
-    from tqdm import tqdm
-
-    with tqdm(total=sum(map(launch.size, requests)), unit=" case", file=sys.stderr) as bar:
-
-        def advance(group):
-            bar.set_description(group, refresh=False)
-            bar.update()
-
-        for request in requests:
-            # The bar first shows what takes long: the libraries' own imports.
-            bar.set_description(f"loading {', '.join(request['libraries'])}")
-            launch.gather(request, results, advance)
-
-
-def _names(text):
-    names = text.split(",")
-    if unknown := [name for name in names if name not in PEERS]:
-        raise argparse.ArgumentTypeError(
-            f"no peer {', '.join(unknown)}: there are {', '.join(PEERS)}"
-        )
-    return names
-
-
-def _shapes(text):
-    try:
-        shapes = tuple(tuple(int(size) for size in shape.split("x")) for shape in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected such as 60x100,256x512, got {text}") from None
-    if any(len(shape) < 2 or min(shape) < 2 for shape in shapes):
-        raise argparse.ArgumentTypeError(
-            "expected two axes or more, and two values or more in each"
-        )
-    return shapes
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from benchmarks.results import Record, Results
 from npbn import reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from matplotlib.figure import Figure
 
@@ -33,15 +34,6 @@ RATIOS = (0.0, 1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e5, 1e6)
 SHAPES = ((60, 100), (65536, 64))
 LIBRARIES = ("npbn", "textbook", "pytorch", "jax")
 QUANTITIES = ("y", "dx", "dgamma", "dbeta")
-
-
-def make_case(shape: tuple[int, ...], ratio: float) -> KernelCase:
-    """Normal numbers of standard deviation 0.7, whose mean is `ratio` of these away from 0."""
-    case = KernelCase(shape, "float32")
-    rng = np.random.default_rng(1)
-    side = np.where(np.arange(shape[-1]) % 2, 1, -1)
-    case.x = (0.7 * (rng.standard_normal(shape) + ratio * side)).astype(np.float32)
-    return case
 
 
 def truth(case: Any, epsilon: float = EPSILON) -> dict[str, tuple[Array, Any]]:
@@ -60,53 +52,45 @@ def truth(case: Any, epsilon: float = EPSILON) -> dict[str, tuple[Array, Any]]:
     }
 
 
-def errors(case: KernelCase, libraries: Iterable[str]) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Each contestant's name and its errors; inf where a value is not finite."""
-    true = truth(case)
-    for peer in peers.load(libraries)[0]:
-        for operation, who, task in peer.kernels(case):
-            # The native kernels are what PyTorch's usual path calls.
-            if operation == "forward+backward" and "native" not in who:
-                with np.errstate(all="ignore"):
-                    got = task.result(task.run())
-                yield who, {name: _error(np.asarray(got[name]), *true[name]) for name in QUANTITIES}
-
-
-def _error(got: Array, true: Array, largest: Any) -> float:
-    error = float(np.abs(got - true).max() / largest)
-    return error if np.isfinite(error) else float("inf")
-
-
 def measure(
     shapes: Iterable[tuple[int, ...]] = SHAPES,
     ratios: Iterable[float] = RATIOS,
     libraries: Iterable[str] = LIBRARIES,
 ) -> Results:
-    """All errors, as Records of group "accuracy"."""
-    libraries = tuple(libraries)
-    _, missing = peers.load(libraries)
-    about = {"machine": machine.describe(), "versions": machine.versions(), "missing": missing}
-    results = Results(run={"complete": True}, **about)
-    for shape in shapes:
-        for ratio in ratios:
-            for who, found in errors(make_case(shape, ratio), libraries):
-                for quantity, error in found.items():
-                    case = {"shape": list(shape), "ratio": ratio, "quantity": quantity}
-                    results.records.append(Record("accuracy", case, who, "one", [error], unit="1"))
+    """All errors, as Records of group "accuracy"; inf where a value is not finite.
+
+    x: normal numbers of standard deviation 0.7, whose mean is `ratio` of these away from 0.
+    """
+    found, missing = peers.load(libraries)
+    results = Results({"complete": True}, machine.describe(), machine.versions(), missing)
+    for shape, ratio in product(shapes, ratios):
+        case = KernelCase(shape, "float32")
+        rng, side = np.random.default_rng(1), np.where(np.arange(shape[-1]) % 2, 1, -1)
+        case.x = (0.7 * (rng.standard_normal(shape) + ratio * side)).astype(np.float32)
+        true = truth(case)
+        for who, kernels in chain.from_iterable(peer.kernels(case).items() for peer in found):
+            if "native" in who:  # what PyTorch's usual path calls
+                continue
+            with np.errstate(all="ignore"):
+                got = kernels.task("forward+backward", case.shape).results()
+            for quantity, (value, largest) in true.items():
+                error = float(np.abs(got[quantity] - value).max() / largest)
+                about = {"shape": list(shape), "ratio": ratio, "quantity": quantity}
+                values = [error if np.isfinite(error) else float("inf")]
+                results.records.append(Record("accuracy", about, who, "one", values, unit="1"))
     return results
 
 
 def table(results: Results) -> str:
     """A Markdown table a shape: rows are ratios, columns contestants, the worst of the four."""
     lines = []
-    for shape in _distinct(results, "shape"):
-        whos = list(dict.fromkeys(each.who for each in results.find("accuracy", shape=shape)))
+    for shape, whos, ratios in _shapes(results):
         lines += [f"Largest error of y, dx, dgamma and dbeta, float32, {tuple(shape)}:", ""]
         lines += [f"| \\|mean\\| / std | {' | '.join(whos)} |"]
         lines += ["| ---: |" + " ---: |" * len(whos)]
-        for ratio in _distinct(results, "ratio"):
-            row = [worst(results, shape, ratio, who) for who in whos]
-            lines.append(f"| {ratio:g} | {' | '.join(f'{each:.1e}' for each in row)} |")
+        for ratio in ratios:
+            row = [f"{worst(results, shape, ratio, who):.1e}" for who in whos]
+            lines.append(f"| {ratio:g} | {' | '.join(row)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -122,12 +106,11 @@ def draw(results: Results) -> Figure:
     """A matplotlib Figure: one half a shape, error against |mean| / std, both logarithmic."""
     from matplotlib.figure import Figure
 
-    shapes = _distinct(results, "shape")
+    shapes = list(_shapes(results))
     figure = Figure(figsize=(5.6 * len(shapes), 4.4), layout="constrained")
-    for place, shape in enumerate(shapes):
+    for place, (shape, whos, ratios) in enumerate(shapes):
         axes = figure.add_subplot(1, len(shapes), place + 1)
-        ratios = _distinct(results, "ratio")
-        for who in dict.fromkeys(each.who for each in results.find("accuracy", shape=shape)):
+        for who in whos:
             colour, marker = STYLES[who]
             own = [min(worst(results, shape, ratio, who), 10) for ratio in ratios]
             wide = 2.4 if who == "npbn" else 1.2
@@ -144,12 +127,12 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def _distinct(results: Results, name: str) -> list[Any]:
-    values: list[Any] = []
-    for record in results.find("accuracy"):
-        if record.case[name] not in values:
-            values.append(record.case[name])
-    return values
+def _shapes(results: Results) -> Iterator[tuple[list[int], list[str], list[float]]]:
+    """Each shape, its contestants and its ratios, in the order of the file."""
+    for shape in dict.fromkeys(tuple(each.case["shape"]) for each in results.records):
+        own = results.find("accuracy", shape=list(shape))
+        whos, ratios = ([each.who for each in own], [each.case["ratio"] for each in own])
+        yield list(shape), list(dict.fromkeys(whos)), list(dict.fromkeys(ratios))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """What the parts of the benchmark share: settings, peers, and checked, interleaved timing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,55 @@ from benchmarks.results import Record
 from benchmarks.settings import Settings
 from benchmarks.timing import Task
 
-Results = Mapping[str, Any]
-
 
 class Context:
     """A measuring process: its settings, its threads ("one" or "default") and its peers.
 
     only: the library that is timed; None: all, in interleaved turns. With default threads each is
     timed in a process of its own, as the libraries' thread pools disturb one another: each spins
-    for a while when its work is done.
+    for a while when its work is done. missing: library -> why it is left out.
     """
 
     def __init__(
         self, settings: Settings, peers: list[Peer], threads: str = "one", only: str | None = None
     ) -> None:
         self.settings, self.peers, self.threads, self.only = settings, peers, threads, only
+        self.missing: dict[str, str] = {}
+
+    def tasks(
+        self,
+        what: str,
+        offer: Callable[[Peer], Mapping[str, Task]],
+        dtype: str = "float32",
+        changes: float | None = None,
+        libraries: Collection[str] | None = None,
+    ) -> dict[str, Task]:
+        """Contestant -> Task, of all that the peers offer, each compared with npbn's first one.
+
+        dtype, changes: for comparison.check. libraries: the peers to ask, if not all.
+        Disagreement where one computes something else. A peer that fails is missing from then on.
+        """
+        chosen, expected = {}, None
+        for peer in self.peers:
+            if peer.library in self.missing or peer.library not in (libraries or [peer.library]):
+                continue
+            try:
+                tasks = dict(offer(peer))
+                results = {who: task.results() for who, task in tasks.items()}
+            except Exception as error:
+                # Anything: a compiler that is not there, or fails, has many ways to say so.
+                if peer.library == "npbn":
+                    raise
+                first = str(error).strip().partition("\n")[0]
+                self.missing[peer.library] = f"{type(error).__name__}: {first}"
+                continue
+            for who, result in results.items():
+                if expected is None:
+                    expected = {name: np.array(value) for name, value in result.items()}
+                comparison.check(who, what, result, expected, dtype, changes)
+                if self.only in (None, peer.library):
+                    chosen[who] = tasks[who]
+        return chosen
 
     def measure(
         self, group: str, case: Mapping[str, Any], tasks: Mapping[str, Task]
@@ -34,31 +68,6 @@ class Context:
         settings = self.settings
         times = timing.measure(tasks, turns=settings.turns, seconds=settings.seconds)
         for who, each in times.items():
-            yield self.record(group, case, who, each)
-
-    def record(self, group: str, case: Mapping[str, Any], who: str, times: timing.Times) -> Record:
-        """The Record of measured times."""
-        return Record(
-            group, dict(case), who, self.threads, times.wall, cpu=times.cpu, calls=times.calls
-        )
-
-    def is_timed(self, peer: Peer) -> bool:
-        """Whether this process is to time the peer."""
-        return self.only in (None, peer.library)
-
-
-class Checker:
-    """Holds each contestant's results against npbn's, which come first."""
-
-    def __init__(self, what: str, dtype: str = "float32", changes: float | None = None) -> None:
-        self.what, self.dtype, self.changes = what, dtype, changes
-        self._expected: dict[str, Results] = {}
-
-    def check(self, who: str, results: Results, key: str = "") -> None:
-        """Disagreement if they differ from those of the first who came with this key."""
-        copies = {name: np.array(value) for name, value in results.items()}
-        if key not in self._expected:
-            self._expected[key] = copies
-        else:
-            what = f"{self.what} {key}".strip()
-            comparison.check(who, what, copies, self._expected[key], self.dtype, self.changes)
+            yield Record(
+                group, dict(case), who, self.threads, each.wall, cpu=each.cpu, calls=each.calls
+            )

@@ -1,108 +1,69 @@
 """What a time depends on beside the code: the CPU, the system, BLAS, the versions."""
 
-import json
 import os
 import platform
 import subprocess
-import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-DISTRIBUTIONS = {
-    "pyperf": "pyperf",
-    "torch": "torch",
-    "jax": "jax",
-    "jaxlib": "jaxlib",
-    "tensorflow": "tensorflow_cpu",
-    "keras": "keras",
-    "autograd": "autograd",
-    "sklearn": "scikit-learn",
-    "scipy": "scipy",
-}
+import numpy as np
+
+import npbn
+
+DISTRIBUTIONS = {"tensorflow": ("tensorflow_cpu", "tensorflow"), "sklearn": ("scikit-learn",)}
+LIBRARIES = ("torch", "jax", "jaxlib", "tensorflow", "keras", "autograd", "sklearn", "scipy")
 
 
 def describe() -> dict[str, Any]:
-    """CPU, number of cores, system, Python, BLAS, and what pyperf tells where it is installed."""
-    import numpy as np
+    """CPU, number of cores, system, Python, BLAS, commit, and who gets huge pages on Linux."""
     from threadpoolctl import threadpool_info
 
     np.dot(np.ones(2), np.ones(2))
-    blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    names = ("internal_api", "version", "architecture")
+    info = _text("/proc/cpuinfo").partition("model name")[2].partition("\n")[0].strip("\t :")
+    # With "madvise" NumPy's large arrays do, PyTorch's do not.
+    pages = _text("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
-        "cpu": _cpu(),
+        "cpu": info or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "blas": [
-            " ".join(str(each.get(name)) for name in ("internal_api", "version", "architecture"))
-            for each in blas
+            " ".join(str(each.get(name)) for name in names)
+            for each in threadpool_info()
+            if each["user_api"] == "blas"
         ],
-        "blas_threads": [each["num_threads"] for each in blas],
         "commit": _commit(),
-        "huge_pages": _huge_pages(),
-        "pyperf": _pyperf(),
+        "huge_pages": pages.partition("[")[2].partition("]")[0] or "unknown",
     }
-
-
-def _commit() -> str:
-    """Of the code that is measured; "-dirty" where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _huge_pages() -> str:
-    """Who gets huge pages on Linux: with "madvise" NumPy's large arrays do, PyTorch's do not."""
-    file = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not file.exists():
-        return "unknown"
-    return file.read_text(encoding="utf-8").partition("[")[2].partition("]")[0]
 
 
 def versions() -> dict[str, str]:
     """The version of npbn, of NumPy, and of each peer that is installed."""
-    import numpy as np
-
-    import npbn
-
     found = {"npbn": npbn.__version__, "numpy": np.__version__}
-    for name, distribution in DISTRIBUTIONS.items():
-        for candidate in (distribution, name):
+    for name in LIBRARIES:
+        for candidate in DISTRIBUTIONS.get(name, (name,)):
             try:
-                found[name] = metadata.version(candidate)
-                break
+                found.setdefault(name, metadata.version(candidate))
             except metadata.PackageNotFoundError:
                 continue
     return found
 
 
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _commit() -> str:
+    """Of the code that is measured; "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
-def _pyperf() -> dict[str, Any]:
-    """pyperf's description of the machine (frequency, load, clock, ...); {} without pyperf."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "metadata.json"
-        command = [sys.executable, "-m", "pyperf", "collect_metadata", "-q", "-o", str(path)]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode != 0 or not path.exists():
-            return {}
-        described = dict(json.loads(path.read_text(encoding="utf-8"))["metadata"])
-    # Where the interpreter lies and how the machine is called is nobody's business.
-    private = ("python_executable", "hostname", "name", "python_config_args", "python_cflags")
-    return {name: value for name, value in described.items() if name not in private}
+def _text(path: str) -> str:
+    file = Path(path)
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""

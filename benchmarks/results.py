@@ -17,9 +17,8 @@ class Record:
     """What one contestant took in one case.
 
     group: the part of the benchmark. case: what was measured, names to texts, numbers or lists.
-    who: the contestant. threads: "one" or "default". unit: "s" or "bytes". values: one a turn;
-    turns of the same group, case and threads were taken together. cpu: seconds of processor time
-    beside each. calls: how often a turn called it.
+    threads: "one" or "default". unit: "s" or "bytes". values: one a turn; turns of the same group,
+    case and threads were taken together. cpu: processor time beside each. calls: of a turn.
     """
 
     group: str
@@ -96,8 +95,8 @@ class Results:
         return []
 
 
-def cases(records: Iterable[Record]) -> list[tuple[Mapping[str, Any], list[Record]]]:
-    """The records put together by case, in the order in which they come."""
+def by_case(records: Iterable[Record]) -> list[tuple[Mapping[str, Any], list[Record]]]:
+    """The records put together by case and threads, in the order in which they come."""
     groups: dict[str, tuple[Mapping[str, Any], list[Record]]] = {}
     for record in records:
         key = json.dumps([record.case, record.threads], sort_keys=True)

@@ -2,33 +2,36 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from benchmarks import timing
-from benchmarks.bounds import bounds
-from benchmarks.formatting import seconds, size, slope, spread, table
-from benchmarks.results import Record, Results, cases
+import numpy as np
 
-NPBN = "npbn"
+from benchmarks import timing
+from benchmarks.results import Record, Results, by_case
+
+NPBN, PRODUCTS = "npbn", "bare products"
 
 # A task that computes all the time uses one core; much less than that, and others had it.
 STARVED = 0.9
 # And what has one thread must not use much more.
 THREADED = 1.2
 
+# What stands beside npbn where a row is a size; all contestants stand where a row is a contestant.
+BESIDE = ("textbook NumPy", "PyTorch", "JAX jit")
+
 
 def report(results: Results) -> str:
     """All tables, in Markdown that also reads well in a terminal."""
-    parts = [_head(results)]
-    for name, make in _SECTIONS.items():
-        if records := [record for record in results.records if record.group == name]:
-            parts += make(records, results)
-    parts += _bounds(results)
+    tables = [
+        f"## {title}\n\n{text}"
+        for make in (_steps, _kernels, _loop, _evaluation, _growth, _memory, _import)
+        for title, text in make(results)
+    ]
     if results.missing:
         lines = "\n".join(f"- {who}: {reason}" for who, reason in sorted(results.missing.items()))
-        parts.append(f"## Left out\n\n{lines}")
-    return "\n\n".join(parts) + "\n"
+        tables.append(f"## Left out\n\n{lines}")
+    return "\n\n".join([_head(results), *tables]) + "\n"
 
 
 def _head(results: Results) -> str:
@@ -40,8 +43,8 @@ def _head(results: Results) -> str:
         f"Python {machine.get('python', '')}.",
         f"BLAS: {'; '.join(machine.get('blas', []))}. Versions: {versions}. "
         f"Commit {machine.get('commit', 'unknown')}.",
-        "Medians of interleaved turns, one thread each unless said; ± is half the distance between "
-        "the quartiles; x is npbn's time over the other's, the median over turns.",
+        "Medians of turns A B A B, one thread each unless said. A ratio is npbn's time over the "
+        "other's, the median over the turns, ± half the distance between their quartiles.",
     ]
     if machine.get("huge_pages") == "madvise":
         lines.append(
@@ -52,202 +55,181 @@ def _head(results: Results) -> str:
         lines.append("A quick run: few turns, not for quoting.")
     if not run.get("complete", True):
         lines.append("The run did not finish.")
-    if starved := [each for each in results.records if each.cores and each.cores < STARVED]:
+    timed = [each for each in results.records if each.cores is not None]
+    if starved := sum(each.cores < STARVED for each in timed):
         lines.append(
-            f"Something else was at work on the machine: {len(starved)} of {len(results.records)} "
+            f"Something else was at work on the machine: {starved} of {len(results.records)} "
             f"measurements had less than {STARVED} of a core."
         )
-    one = [each for each in results.records if each.threads == "one" and each.cores is not None]
-    if who := sorted({each.who for each in one if each.cores > THREADED}):
-        lines.append(
-            f"More than {THREADED} cores with one thread, here and there: {', '.join(who)}."
-        )
+    who = {each.who for each in timed if each.threads == "one" and each.cores > THREADED}
+    if who:
+        names = ", ".join(sorted(who))
+        lines.append(f"More than {THREADED} cores with one thread, here and there: {names}.")
     return "\n".join(lines)
 
 
-def _over(above: Record | None, below: Record | None) -> str:
+Tables = Iterator[tuple[str, str]]
+
+
+def _steps(results: Results) -> Tables:
+    for case, own in by_case(results.find("step")):
+        yield f"A training step of 60 images, {_with(case)}", _contestants(own, results)
+
+
+def _kernels(results: Results) -> Tables:
+    found = results.find("kernels")
+    both = [record for record in found if record.case["operation"] == "forward+backward"]
+    for case, own in by_case(both):
+        if case["dtype"] == "float32" and tuple(case["shape"]) in ((60, 100), (65536, 64)):
+            title = f"Batch norm, forward and backward, {_shape(case['shape'])}, float32"
+            yield title, _contestants(own, results)
+    for dtype in dict.fromkeys(record.case["dtype"] for record in found):
+        for operation, name in (
+            ("forward+backward", "forward and backward"),
+            ("forward", "forward"),
+            ("backward", "backward"),
+            ("inference", "inference"),
+            ("bn+relu", "with ReLU, forward and backward"),
+        ):
+            own = results.find("kernels", dtype=dtype, operation=operation)
+            if own:
+                yield f"Batch norm, {name}, {dtype}", _sizes(own, "shape", BESIDE)
+
+
+def _loop(results: Results) -> Tables:
+    for case, own in by_case(results.find("loop")):
+        bare = next(record for record in own if record.who == "bare step")
+        rows = [[each.who, seconds(each.median), _ratio(each, bare)] for each in own]
+        title = f"The loop around a step, {_with(case)}, {case['data']}, {case['steps']} steps"
+        yield title, table(["", "a step", "this / bare step"], rows)
+
+
+def _evaluation(results: Results) -> Tables:
+    for case, own in by_case(results.find("evaluation")):
+        title = f"Evaluation of {case['images']:,} images, {_with(case)}"
+        yield title, _contestants(own, results)
+
+
+def _growth(results: Results) -> Tables:
+    for along, batch_norm in (
+        ("batch", True),
+        ("batch", False),
+        ("width", True),
+        ("depth", True),
+    ):
+        if own := results.find("growth", along=along, batch_norm=batch_norm):
+            title = f"A training step over the {along}, {_with({'batch_norm': batch_norm})}"
+            slopes = ", ".join(
+                f"{who} {slope([r.case['size'] for r in each], [r.median for r in each]):.2f}"
+                for who in dict.fromkeys(record.who for record in own)
+                if len(each := [record for record in own if record.who == who]) > 1
+            )
+            text = _sizes(own, "size", (PRODUCTS, *BESIDE))
+            yield title, f"{text}\n\nTime grows as the {along} to the power of: {slopes}."
+
+
+def _memory(results: Results) -> Tables:
+    if own := results.find("memory", what="step"):
+        rows = []
+        for case, records in by_case(own):
+            most = {record.who: size(max(record.values)) for record in records}
+            cells = [most.get(who, "") for who in (NPBN, "training_steps")]
+            what = f"{case['batch']} images, {_with(case)}"
+            rows.append([what, *cells, size(case["activation_bytes"])])
+        header = ["at most at a time", "calls by hand", "training_steps", "a hidden activation"]
+        yield "What a step after the first allocates", table(header, rows)
+    if own := results.find("memory", what="run"):
+        rows = [[record.who, size(record.median)] for record in own]
+        title = f"Peak resident memory, {own[0].case['steps']} steps of the lesson's network"
+        yield title, table(["process", "peak"], rows)
+
+
+def _import(results: Results) -> Tables:
+    own = results.find("import")
+    for numpy in results.find("import", "numpy"):
+        rows = [[each.who, seconds(each.median), _ratio(each, numpy)] for each in own]
+        yield "Import, in a fresh process", table(["", "time", "this / numpy"], rows)
+
+
+def _contestants(own: list[Record], results: Results) -> str:
+    """A row a contestant, the fastest first, with its default threads' time where it was taken."""
+    npbn = next((record for record in own if record.who == NPBN), None)
+    default = {
+        record.who: seconds(record.median)
+        for record in results.find(own[0].group, threads="default", **own[0].case)
+    }
+    rows = [
+        [each.who, seconds(each.median), _ratio(npbn, each), default.get(each.who, "")]
+        for each in sorted(own, key=lambda record: record.median)
+    ]
+    header = ["", "time", "npbn / this", "default threads"]
+    columns = len(header) if default else len(header) - 1
+    return table(header[:columns], [row[:columns] for row in rows])
+
+
+def _sizes(own: list[Record], name: str, beside: Sequence[str]) -> str:
+    """A row a size: npbn's time, and its ratios to what stands beside it."""
+    beside = [who for who in beside if any(record.who == who for record in own)]
+    rows = []
+    for case, records in by_case(own):
+        found = {record.who: record for record in records}
+        if NPBN in found:
+            value, npbn = case[name], found[NPBN]
+            row = [_shape(value) if name == "shape" else str(value), seconds(npbn.median)]
+            rows.append(row + [_ratio(npbn, found.get(who)) for who in beside])
+    return table([name, NPBN, *(f"/ {who}" for who in beside)], rows)
+
+
+def _ratio(above: Record | None, below: Record | None) -> str:
     if above is None or below is None or above is below:
         return ""
-    return f"x {timing.ratio(above.values, below.values):.2f}"
-
-
-def _kernels(records: list[Record], results: Results) -> Iterator[str]:
-    """A table an operation and type: a row a contestant, three columns a shape."""
-    kinds = dict.fromkeys((r.threads, r.case["operation"], r.case["dtype"]) for r in records)
-    for threads, operation, dtype in kinds:
-        own = [
-            record
-            for record in records
-            if (record.threads, record.case["operation"], record.case["dtype"])
-            == (threads, operation, dtype)
-        ]
-        shapes = list(dict.fromkeys(tuple(record.case["shape"]) for record in own))
-        rows = []
-        for who in dict.fromkeys(record.who for record in own):
-            row = [who]
-            for shape in shapes:
-                found = {r.who: r for r in own if tuple(r.case["shape"]) == shape}
-                # With default threads the turns were not taken together.
-                row += _cells(found.get(who), found.get(NPBN) if threads == "one" else None)
-            rows.append(row)
-        names = ["x".join(map(str, shape)) for shape in shapes]
-        header = ["", *(cell for name in names for cell in (name, "±", "x"))]
-        alone = "" if threads == "one" else ", default threads, each library alone"
-        note = _NOTES.get(operation, "")
-        yield f"## Batch norm, {operation}, {dtype}{alone}\n\n{note}{table(header, rows)}"
-
-
-_NOTES = {
-    "bn+relu": "Forward and backward. npbn and PyTorch, whose layers these are, also move the "
-    "population statistics; npbn's, in a network, keeps its arrays from call to call.\n\n"
-}
-
-
-def _cells(record: Record | None, npbn: Record | None) -> list[str]:
-    if record is None:
-        return ["-", "", ""]
-    return [seconds(record.median), spread(record), _over(npbn, record)]
-
-
-def _contestants(
-    records: list[Record], title: Callable[[Any], str], against: str = NPBN
-) -> Iterator[str]:
-    """A table a case: a row a contestant, with its default threads' time where it was taken.
-
-    Ratios are npbn's time over a peer's; where `against` is another name, each over that one's.
-    """
-    for case, own in cases(record for record in records if record.threads == "one"):
-        first = next((record for record in own if record.who == against), None)
-        default = {
-            record.who: record
-            for record in records
-            if record.threads == "default" and record.case == case
-        }
-        over = "npbn / this" if against == NPBN else f"this / {against}"
-        header = ["", "time", "±", over, "cores used", *(["default threads"] if default else [])]
-        rows = []
-        for record in own:
-            pair = (first, record) if against == NPBN else (record, first)
-            row = [record.who, seconds(record.median), spread(record), _over(*pair), _cores(record)]
-            if default:
-                other = default.get(record.who)
-                row.append(seconds(other.median) if other else "")
-            rows.append(row)
-        yield f"## {title(case)}\n\n{table(header, rows)}"
-
-
-def _cores(record: Record) -> str:
-    return "" if record.cores is None else f"{record.cores:.1f}"
+    low, middle, high = timing.quartiles(timing.ratios(above.values, below.values))
+    return f"{middle:.2f} ± {(high - low) / 2:.2f}"
 
 
 def _with(case: Any) -> str:
     return "with batch norm" if case["batch_norm"] else "without batch norm"
 
 
-def _step(records: list[Record], results: Results) -> Iterator[str]:
-    def title(case: Any) -> str:
-        beside = ", another process on the second core" if case["busy"] else ""
-        return f"Training step, {_with(case)}, batch 60{beside}"
-
-    quiet = [record for record in records if not record.case["busy"]]
-    busy = [record for record in records if record.case["busy"]]
-    yield from _contestants(quiet, title)
-    yield from _contestants(busy, title, "npbn, alone")
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
 
 
-def _loop(records: list[Record], results: Results) -> Iterator[str]:
-    def title(case: Any) -> str:
-        return f"Training loop, {_with(case)}, {case['data']}, {case['steps']} steps, time a step"
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table with its columns in line: the first to the left, the others to the right."""
+    rows = [list(header), *map(list, rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
 
-    yield from _contestants(records, title, "bare step")
+    def line(row: Sequence[str]) -> str:
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        return "| " + " | ".join(cells) + " |"
 
-
-def _evaluation(records: list[Record], results: Results) -> Iterator[str]:
-    yield from _contestants(records, lambda c: f"Evaluation of {c['images']:,} images, {_with(c)}")
-
-
-def _import(records: list[Record], results: Results) -> Iterator[str]:
-    numpy = next((record for record in records if record.who == "numpy"), None)
-    rows = []
-    for record in records:
-        over = timing.ratio(record.values, numpy.values) if numpy else float("nan")
-        rows.append([record.who, seconds(record.median), spread(record), f"{over:.2f}"])
-    header = ["import, fresh process", "time", "±", "this / numpy"]
-    yield f"## Import\n\n{table(header, rows)}"
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
 
 
-def _memory(records: list[Record], results: Results) -> Iterator[str]:
-    steps = [record for record in records if record.case["what"] == "step"]
-    runs = [record for record in records if record.case["what"] == "run"]
-    if steps:
-        rows = [
-            [
-                f"{record.who}, {_with(record.case)}, batch {record.case['batch']}",
-                size(max(record.values)),
-                size(record.case["activation_bytes"]),
-            ]
-            for record in steps
-        ]
-        header = ["a step after the first", "most allocated at a time", "one hidden activation"]
-        yield f"## Memory of a training step\n\n{table(header, rows)}"
-    if runs:
-        rows = [[record.who, size(record.median)] for record in runs]
-        title = f"Peak resident memory, {runs[0].case['steps']} steps of the lesson's network"
-        yield f"## {title}\n\n{table(['process', 'peak'], rows)}"
+def seconds(value: float) -> str:
+    """Three digits and a unit."""
+    scaled, unit = value, "s"
+    for shorter in ("ms", "µs"):
+        if scaled < 0.9995:
+            scaled, unit = 1000 * scaled, shorter
+    return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {unit}"
 
 
-def _growth(records: list[Record], results: Results) -> Iterator[str]:
-    for along in ("batch", "width", "depth"):
-        for batch_norm in (True, False):
-            own = [
-                record
-                for record in records
-                if (record.case["along"], record.case["batch_norm"]) == (along, batch_norm)
-            ]
-            if not own:
-                continue
-            names = list(dict.fromkeys(record.who for record in own))
-            sizes = list(dict.fromkeys(record.case["size"] for record in own))
-            times = {(record.who, record.case["size"]): record.median for record in own}
-            rows = [
-                [
-                    str(each),
-                    *(seconds(times[n, each]) if (n, each) in times else "-" for n in names),
-                ]
-                for each in sizes
-            ]
-            rows.append(["slope", *(_slope_cell(sizes, name, times) for name in names)])
-            title = f"Training step over {along}, {_with({'batch_norm': batch_norm})}"
-            yield f"## {title}\n\n{table([along, *names], rows)}"
+def size(value: float) -> str:
+    """Bytes, in the unit that suits them."""
+    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
+        if value >= factor:
+            return f"{value / factor:.1f} {unit}"
+    return f"{value:.0f} B"
 
 
-def _slope_cell(sizes: list[int], name: str, times: dict[Any, float]) -> str:
-    known = [each for each in sizes if (name, each) in times]
-    return f"{slope(known, [times[name, each] for each in known]):.2f}" if len(known) > 1 else "-"
-
-
-def _bounds(results: Results) -> Iterator[str]:
-    rows = []
-    for bound in bounds():
-        if ratios := bound.measured(results):
-            low, middle, high = timing.quartiles(ratios)
-            verdict = "yes" if high <= bound.at_most else "no" if low > bound.at_most else "about"
-            between = f"{low:.2f} to {high:.2f}"
-            rows.append([bound.what, f"{bound.at_most:.2f}", f"{middle:.2f}", between, verdict])
-    if rows:
-        header = ["ratio", "at most", "median", "half of the turns", "met"]
-        yield f"## Bounds\n\n{table(header, rows)}"
-
-
-_SECTIONS: dict[str, Callable[[list[Record], Results], Iterator[str]]] = {
-    "import": _import,
-    "memory": _memory,
-    "kernels": _kernels,
-    "step": _step,
-    "loop": _loop,
-    "evaluation": _evaluation,
-    "growth": _growth,
-}
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The exponent p of values ~ sizes^p, fitted to the upper half of the sizes (two at least)."""
+    upper = max(2, (len(sizes) + 1) // 2)
+    return float(np.polyfit(np.log(sizes[-upper:]), np.log(values[-upper:]), 1)[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,9 +1,8 @@
 """Interleaved turns: A B C A B C ..., so that what disturbs the machine disturbs all alike.
 
-pyperf, whose description of the machine we keep, measures one benchmark after another: minutes lie
-between two libraries whose ratio is wanted, and a shared machine's speed drifts by more than the
-ratio in that time. It has no interleaving, so these turns are our own. From its method we have the
-rest: repetitions calibrated to a shortest time, a warm-up that is not counted, every value kept.
+Between two benchmarks that run one after another lie minutes, in which a shared machine's speed
+drifts by more than the ratio that is wanted. Repetitions are calibrated to a shortest time, a
+warm-up is not counted, every value is kept: that is pyperf's method, which has no interleaving.
 """
 
 import gc
@@ -19,16 +18,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Task:
-    """Something to time, and what it computes.
+    """Something to time: run is the timed call, nothing but what a user would write.
 
-    run: the timed call, nothing but what a user would write. result: makes NumPy arrays by name of
-    what run returned, to compare them. units: how many operations one call does; the time is that
-    of one.
+    units: how many operations one call does; the time is that of one. results: computes, untimed,
+    arrays by name, to compare them.
     """
 
     run: Callable[[], Any]
-    result: Callable[[Any], Mapping[str, Any]] = field(default=lambda _: {})
     units: float = 1.0
+    results: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass
@@ -38,11 +36,6 @@ class Times:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     calls: int = 1
-
-    def add(self, wall: float, cpu: float, operations: float) -> None:
-        """One turn more, in which so many operations took these seconds."""
-        self.wall.append(wall / operations)
-        self.cpu.append(cpu / operations)
 
 
 def measure(
@@ -58,17 +51,42 @@ def measure(
     Every other round goes backwards, so that nobody always comes after the same neighbour. Returns
     the times by the tasks' names; value i of each was taken in the same round.
     """
-    times = {
-        name: Times(calls=calibrated(task.run, seconds, clock)) for name, task in tasks.items()
-    }
+    times = {name: Times(calls=calibrated(t.run, seconds, clock)) for name, t in tasks.items()}
     with _quiet_collector():
         for turn in range(turns):
-            names = list(tasks) if turn % 2 == 0 else list(reversed(tasks))
-            for name in names:
-                task, calls = tasks[name], times[name].calls
-                wall, cpu = one_turn(task.run, calls, clock, cpu_clock)
-                times[name].add(wall, cpu, calls * task.units)
+            for name in list(tasks) if turn % 2 == 0 else list(reversed(tasks)):
+                wall, cpu = one_turn(tasks[name], times[name].calls, clock, cpu_clock)
+                times[name].wall.append(wall)
+                times[name].cpu.append(cpu)
     return times
+
+
+def one_turn(
+    task: Task,
+    calls: int,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> tuple[float, float]:
+    """Seconds that each operation of so many calls took, on the clock and of processor time."""
+    run, operations = task.run, calls * task.units
+    cpu, start = cpu_clock(), clock()
+    for _ in repeat(None, calls):
+        run()
+    return (clock() - start) / operations, (cpu_clock() - cpu) / operations
+
+
+def calibrated(
+    run: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """How many calls take `seconds`, found after a call that warms up."""
+    run()
+    calls = 1
+    while True:
+        taken = calls * one_turn(Task(run), calls, clock, clock)[0]
+        if taken >= seconds:
+            return calls
+        # By the time taken, but at most tenfold: a short time says little about a long one.
+        calls = max(calls + 1, int(calls * min(10.0, 1.1 * seconds / max(taken, 1e-9))))
 
 
 def ratios(numerator: Iterable[float], denominator: Iterable[float]) -> list[float]:
@@ -85,33 +103,6 @@ def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
     """Lower quartile, median, upper quartile."""
     low, middle, high = np.percentile(list(values), [25, 50, 75])
     return float(low), float(middle), float(high)
-
-
-def calibrated(
-    run: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.perf_counter
-) -> int:
-    """How many calls take `seconds`, found after a call that warms up."""
-    run()
-    calls = 1
-    while True:
-        taken, _ = one_turn(run, calls, clock, clock)
-        if taken >= seconds:
-            return calls
-        # By the time taken, but at most tenfold: a short time says little about a long one.
-        calls = max(calls + 1, int(calls * min(10.0, 1.1 * seconds / max(taken, 1e-9))))
-
-
-def one_turn(
-    run: Callable[[], Any],
-    calls: int,
-    clock: Callable[[], float] = time.perf_counter,
-    cpu_clock: Callable[[], float] = time.process_time,
-) -> tuple[float, float]:
-    """Seconds that so many calls took, on the clock and of the processor's time."""
-    cpu, start = cpu_clock(), clock()
-    for _ in repeat(None, calls):
-        run()
-    return clock() - start, cpu_clock() - cpu
 
 
 @contextmanager

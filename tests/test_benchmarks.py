@@ -3,30 +3,40 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import figure, formatting, launch, tables, timing
-from benchmarks.bounds import bounds
+from benchmarks import against, figure, footprint, kernels, loops, processes, steps, tables, timing
 from benchmarks.comparison import Disagreement, check
 from benchmarks.context import Context
-from benchmarks.groups import GROUPS, evaluation, group, growth, kernels, memory, step
+from benchmarks.measure import GROUPS
 from benchmarks.peers import PEERS, base, load
-from benchmarks.results import Record, Results, cases
-from benchmarks.settings import FULL, QUICK, Settings, environment
-from benchmarks.timing import Task, Times
+from benchmarks.results import Record, Results, by_case
+from benchmarks.settings import Settings
+from benchmarks.timing import Task
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "benchmarks").rglob("*.py"))
-TINY = Settings(turns=2, seconds=1e-4, shapes=((6, 4),), dtypes=("float32",), images=50)
-
-
-REQUEST = launch.plan(TINY, ["kernels"], ["textbook"], False)[0]
+TINY = Settings(
+    turns=2,
+    seconds=1e-4,
+    shapes=((6, 4),),
+    dtypes=("float32",),
+    steps=3,
+    images=50,
+    starts=1,
+    batches=(1, 2),
+    widths=(3,),
+    depths=(1,),
+)
 
 
 class Clock:
@@ -113,34 +123,39 @@ def test_changes_have_a_tolerance_of_their_own_but_losses_do_not():
 class Wrong(base.Peer):
     """Off by a hundredth in the kernels, by the losses in the steps; predicts class 0."""
 
-    library = "wrong"
+    library = "textbook"
 
     def kernels(self, case):
-        for operation, _, task in load([])[0][0].kernels(case):
+        own = load([])[0][0].kernels(case)["npbn"]
+        return {"wrong": replace(own, numpy=lambda value: 1.01 * value)}
 
-            def result(returned, task=task):
-                return {name: 1.01 * value for name, value in task.result(returned).items()}
-
-            yield operation, "wrong", Task(task.run, result)
-
-    def trainers(self, setup):
-        trainer = load([])[0][0].trainers(setup)["npbn"]
-        own = base.Trainer(trainer.step, setup.batches, trainer.values)
-        own.first = lambda count: {"losses": np.zeros(count)}
-        return {"wrong": own}
+    def steps(self, setup):
+        return {"wrong": Task(lambda: None, results=lambda: {"losses": np.zeros(3)})}
 
     def evaluations(self, values, images):
-        return {"wrong": Task(lambda: np.zeros(len(images), int), base.classes)}
+        return {"wrong": lambda: np.zeros(len(images), int)}
 
 
-@pytest.mark.parametrize("part", [kernels, step, evaluation, growth])
-def test_a_peer_that_is_wrong_is_named_before_anything_is_timed(part, monkeypatch):
-    monkeypatch.setattr(growth, "BESIDE", ("npbn", "wrong"))
+@pytest.mark.parametrize("name", ["kernels", "step", "evaluation", "growth"])
+def test_a_peer_that_is_wrong_is_named_before_anything_is_timed(name, monkeypatch):
     monkeypatch.setattr(timing, "measure", lambda *args, **kwargs: pytest.fail("timed"))
-    peers = [*load([])[0], Wrong()]
-    case = part.cases(TINY)[0]
     with pytest.raises(Disagreement, match=r"wrong, .* differs by"):
-        list(part.run(case, Context(TINY, peers)))
+        next(GROUPS[name](Context(TINY, [*load([])[0], Wrong()])))
+
+
+def test_a_peer_that_fails_is_left_out_and_said_so_but_npbn_is_not():
+    def broken(peer, failing):
+        if peer.library in failing:
+            raise RuntimeError("no compiler\nin 20 lines")
+        return {peer.library: Task(lambda: None, results=lambda: {"y": np.ones(2)})}
+
+    context = Context(TINY, load(["textbook", "reference"])[0])
+    for failing in (["textbook"], []):  # who failed once is not asked again
+        offer = partial(broken, failing=failing)
+        assert set(context.tasks("case", offer)) == {"npbn", "reference"}
+    assert context.missing == {"textbook": "RuntimeError: no compiler"}
+    with pytest.raises(RuntimeError, match="no compiler"):
+        context.tasks("case", partial(broken, failing=["npbn"]))
 
 
 @pytest.fixture(scope="module")
@@ -153,24 +168,34 @@ def peers():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_peers_agree_on_kernels(peers, shape, dtype):
     arrays = base.KernelCase(shape, dtype)
-    context = Context(TINY, peers)
-    for operation in base.OPERATIONS:
-        tasks = kernels.checked_tasks(operation, arrays, context)
+    for operation in kernels.ARRAYS_MOVED:
+        tasks = kernels.checked_tasks(operation, arrays, Context(TINY, peers))
         assert {"npbn", "npbn.reference", "textbook NumPy"} <= set(tasks)
         for task in tasks.values():
-            results = task.result(task.run())
-            assert {np.asarray(each).dtype.name for each in results.values()} == {dtype}
+            assert {each.dtype.name for each in task.results().values()} == {dtype}
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_peers_agree_on_steps_and_classes(peers, batch_norm):
-    context = Context(TINY, peers)
-    tasks = step.checked_tasks(base.make_setup(batch_norm, (784, 7, 10), 8), context)
-    assert {"npbn", "textbook NumPy", "textbook NumPy, float64"} <= set(tasks)
-    case = {"batch_norm": batch_norm, "images": 50}
-    records = list(evaluation.run(case, context))
-    assert {"npbn", "textbook NumPy"} <= {record.who for record in records}
-    assert ("npbn, folded" in {record.who for record in records}) == batch_norm
+def test_peers_agree_on_steps(peers, batch_norm):
+    setup = base.make_setup(batch_norm, (784, 7, 10), 8)
+    tasks = steps.checked_tasks(setup, Context(TINY, peers))
+    assert {"npbn", "npbn.reference", "textbook NumPy, float64"} <= set(tasks)
+
+
+def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
+    monkeypatch.setattr(loops, "load_data", lambda: (loops.datasets.load_mnist_5k(), "digits"))
+    context = Context(TINY, [peer for peer in peers if peer.library in ("npbn", "textbook")])
+    records = [record for group in GROUPS.values() for record in group(context)]
+    assert not context.missing
+    assert all(value > 0 for record in records for value in record.values)
+    assert json.loads(json.dumps([record.case for record in records]))
+    found = {name: {r.who for r in records if r.group == name} for name in GROUPS}
+    assert {"fit", "bare step", "training_steps"} <= found["loop"]
+    assert {"npbn", "npbn, folded", "textbook NumPy"} == found["evaluation"]
+    assert {"npbn", "bare products", "textbook NumPy"} == found["growth"]
+    text = tables.report(Results(records=records))
+    assert text.count("## ") == 18
+    assert "nan" not in text
 
 
 def test_a_kernel_case_has_no_gradient_where_rounding_decides_about_relu():
@@ -192,7 +217,7 @@ def test_bare_products_are_all_but_the_first_layers_dx(monkeypatch):
     monkeypatch.setattr(
         np, "matmul", lambda a, b, out: shapes.append((*a.shape, b.shape[1], *out.shape))
     )
-    step.bare_products(base.make_setup(True)).run()
+    steps.bare_products(base.make_setup(True)).run()
     assert len(shapes) == 11
     assert shapes[0] == (60, 784, 100, 60, 100)
     assert shapes[-1] == (784, 60, 100, 784, 100)
@@ -201,8 +226,7 @@ def test_bare_products_are_all_but_the_first_layers_dx(monkeypatch):
 
 def test_with_default_threads_one_library_alone_is_timed(peers):
     context = Context(TINY, peers, "default", "textbook")
-    (case,) = kernels.cases(TINY)
-    records = list(kernels.run(case, context))
+    records = list(kernels.kernels(context))
     assert {(r.who, r.threads) for r in records} == {("textbook NumPy", "default")}
 
 
@@ -214,23 +238,9 @@ def test_memory_finds_a_planted_allocation():
         for _ in range(3):
             np.zeros(10_000)
 
-    assert memory.peak_allocation(lambda: None) < 1000
-    assert 80_000 <= memory.peak_allocation(one_after_the_other) < 90_000
-    assert 160_000 <= memory.peak_allocation(lambda: kept.append(np.zeros(20_000))) < 170_000
-
-
-def test_memory_of_a_step_stands_beside_a_hidden_activation(peers):
-    records = list(
-        memory.run({"what": "step", "batch_norm": True, "batch": 20}, Context(TINY, peers))
-    )
-    assert {record.who for record in records} == {"npbn", "training_steps"}
-    assert {record.case["activation_bytes"] for record in records} == {20 * 100 * 4}
-
-
-def test_a_busy_process_ends_with_its_block():
-    with step.busy_process() as process:
-        assert process.poll() is None
-    assert process.poll() is not None
+    assert footprint.peak_allocation(lambda: None) < 1000
+    assert 80_000 <= footprint.peak_allocation(one_after_the_other) < 90_000
+    assert 160_000 <= footprint.peak_allocation(lambda: kept.append(np.zeros(20_000))) < 170_000
 
 
 def test_missing_libraries_are_left_out_and_said_so(monkeypatch):
@@ -242,31 +252,10 @@ def test_missing_libraries_are_left_out_and_said_so(monkeypatch):
 
 def test_one_thread_is_set_for_every_library(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    one, default = environment("one"), environment("default")
+    one, default = processes.environment("one"), processes.environment("default")
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
     assert {one[name] for name in names} == {"1"}
     assert not set(names) & set(default)
-
-
-@pytest.mark.parametrize("settings", [FULL, QUICK, TINY])
-def test_settings_survive_json(settings):
-    assert Settings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
-
-
-def test_the_plan_times_each_library_alone_with_default_threads():
-    first, *others = launch.plan(FULL, ["memory", "step"], ["textbook", "jax"], True)
-    assert (first["threads"], first["only"], first["groups"]) == ("one", None, ["memory", "step"])
-    assert [each["only"] for each in others] == ["npbn", "textbook", "jax"]
-    assert {tuple(each["groups"]) for each in others} == {("step",)}
-    assert launch.plan(QUICK, ["memory"], ["jax"], True)[1:] == []
-
-
-@pytest.mark.parametrize("name", GROUPS)
-def test_every_group_has_cases_that_json_can_hold(name):
-    for settings in (FULL, QUICK):
-        found = group(name).cases(settings)
-        assert found
-        assert json.loads(json.dumps(found)) == found
 
 
 def some_results():
@@ -282,7 +271,7 @@ def some_results():
     for shape in ([60, 100], [1024, 1024]):
         case = {"operation": "forward+backward", "shape": shape, "dtype": "float32"}
         add("kernels", case, npbn=2e-5, PyTorch=4e-5, textbook_NumPy=5e-5, floor=1e-6)
-    case = {"batch_norm": True, "busy": False}
+    case = {"batch_norm": True}
     add("step", case, npbn=3e-4, PyTorch=9e-4, bare_products=2e-4)
     for size in (2, 20, 200, 2000):
         case = {"along": "batch", "size": size, "batch_norm": True}
@@ -316,38 +305,20 @@ def test_tables_are_made_from_the_file_alone(tmp_path):
     some_results().save(path)
     code = (
         "import sys; from benchmarks import tables; tables.main(sys.argv[1:]); "
-        "assert not {'torch', 'jax', 'tensorflow', 'matplotlib'} & set(sys.modules)"
+        "assert not {'npbn', 'torch', 'jax', 'tensorflow', 'matplotlib'} & set(sys.modules)"
     )
     done = run(["-c", code, str(path)], check=True)
     text = done.stdout
-    assert "| npbn           | 20.0 µs" in text
-    assert "x 0.50" in text  # 2e-5 over 4e-5
+    assert "| PyTorch       | 900 µs | 0.33 ± 0.00 |" in text
+    assert "| 60x100    | 20.0 µs |      0.40 ± 0.00 | 0.50 ± 0.00 |" in text
     assert "24.0 kB" in text
-    assert "| slope |" in text
+    assert "Time grows as the batch to the power of: npbn 1.00, bare products 1.00." in text
     assert "jax: not installed" in text
-
-
-def test_bounds_are_printed_with_what_was_measured():
-    text = tables.report(some_results())
-    rows = [line for line in text.splitlines() if line.startswith("| training step")]
-    assert any(
-        "matrix products" in row and "1.45" in row and "1.50 to 1.50 |  no" in row for row in rows
-    )
-    assert any("PyTorch eager" in row and "0.33 to 0.33 | yes" in row for row in rows)
-    assert not any("JAX" in row for row in rows)
-
-
-def test_every_bound_can_be_measured_by_what_a_full_run_has():
-    found = list(bounds())
-    assert len(found) == len({bound.what for bound in found}) == 23
-    assert [bound.measured(Results()) for bound in found] == [[]] * 23
-    shapes = {tuple(case["shape"]) for case in kernels.cases(FULL)}
-    assert len(shapes) == 7
 
 
 def test_slope_is_that_of_the_upper_sizes():
     sizes = [1, 10, 100, 1000]
-    assert formatting.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
+    assert tables.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(
@@ -363,11 +334,11 @@ def test_slope_is_that_of_the_upper_sizes():
     ],
 )
 def test_seconds(value, text):
-    assert formatting.seconds(value) == text
+    assert tables.seconds(value) == text
 
 
 def test_records_are_put_together_by_case():
-    grouped = cases(some_results().find("kernels"))
+    grouped = by_case(some_results().find("kernels"))
     assert [len(records) for _, records in grouped] == [4, 4]
 
 
@@ -388,9 +359,10 @@ def test_the_figure_is_made_from_the_file(tmp_path):
         "npbn",
         "PyTorch",
         "textbook NumPy",
-        "floor",
+        "floor: its bytes, copied",
     }
     assert left.get_xscale() == left.get_yscale() == right.get_xscale() == "log"
+    assert [line.get_label() for line in right.lines] == ["npbn", "floor: its matrix products"]
     assert right.lines[0].get_xdata().tolist() == [2, 20, 200, 2000]
 
 
@@ -404,31 +376,28 @@ def test_no_figure_of_nothing(tmp_path, capsys):
 def test_the_command_measures_prints_and_keeps(tmp_path):
     path = tmp_path / "results.json"
     arguments = ["--quick", "kernels", "--peers", "textbook,reference"]
-    arguments += ["--shapes", "60x100", "--turns", "3", "--json", str(path)]
+    arguments += ["--turns", "3", "--json", str(path)]
     done = run(["-m", "benchmarks", *arguments], check=True)
-    assert "Batch norm, forward+backward, float32" in done.stdout
+    assert "Batch norm, forward and backward, 60x100, float32" in done.stdout
     assert "npbn.reference" in done.stdout
-    assert "1/1" in done.stderr  # the progress bar
+    assert "kernels: bn+relu, [60, 100], float32: npbn.reference" in done.stderr
     results = Results.load(path)
     assert results.run["complete"]
     assert results.machine["cpu"]
-    assert results.machine["blas_threads"]["one"] == [1]
     assert {"npbn", "numpy"} <= set(results.versions)
     assert {len(record.values) for record in results.records} == {3}
     assert all(0 < value < 1 for record in results.records for value in record.values)
-    assert len(results.records) == 5 * 4
+    assert len(results.records) == 2 * 5 * 4
     assert min(results.ratios("kernels", "npbn", "floor", operation="inference")) > 1
 
 
-def test_what_a_worker_says_of_its_failure_is_the_error(tmp_path, capsys, monkeypatch):
+def test_what_a_process_says_of_its_failure_is_the_error(tmp_path, capsys, monkeypatch):
+    def fail(results, *args, **kwargs):
+        results.records.append(Record("step", {"batch_norm": True}, "npbn", "one", [1]))
+        raise processes.Failed("PyTorch, case: does not agree with npbn")
+
     path = tmp_path / "results.json"
-    monkeypatch.setattr(launch, "plan", lambda *args: [{**REQUEST, "groups": []}])
-
-    def fail(request, results, on_case):
-        results.records.append(Record("step", {"batch_norm": True, "busy": False}, "a", "one", [1]))
-        raise launch.WorkerFailed("PyTorch, case: does not agree with npbn")
-
-    monkeypatch.setattr(launch, "gather", fail)
+    monkeypatch.setattr(command, "measure", fail)
     assert command.main(["step", "--json", str(path)]) == 1
     captured = capsys.readouterr()
     assert "PyTorch, case: does not agree with npbn" in captured.err
@@ -436,35 +405,108 @@ def test_what_a_worker_says_of_its_failure_is_the_error(tmp_path, capsys, monkey
     assert len(Results.load(path).records) == 1
 
 
-def test_a_worker_that_fails_is_reported():
-    with pytest.raises(launch.WorkerFailed, match="KeyError"):
-        launch.gather({**REQUEST, "libraries": ["no such"]}, Results(), print)
+def send_and(connection, what):
+    connection.send(os.environ["OMP_NUM_THREADS"])
+    if what == "raise":
+        raise Disagreement("somebody differs")
+    if what == "exit":
+        os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"), [("raise", "^somebody differs$"), ("exit", "died")], ids=str
+)
+def test_a_process_that_fails_or_dies_is_told_after_what_it_sent(what, message):
+    got = []
+    with (
+        processes.started(send_and, what) as connection,
+        pytest.raises(processes.Failed, match=message),
+    ):
+        got.extend(processes.messages(connection))
+    assert got == ["1"]
+    with processes.started(send_and, "end") as connection:
+        assert list(processes.messages(connection)) == ["1"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["kernel"], "no group kernel"),
-        (["--peers", "torch"], "no peer torch"),
-        (["--shapes", "60"], "two axes"),
-        (["--shapes", "axb"], "60x100"),
-    ],
+    [(["kernel"], "no group kernel"), (["--peers", "torch"], "no peer torch")],
 )
 def test_mistyped_arguments_are_named(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        command.parse_arguments(arguments)
+        command.main(arguments)
     assert message in capsys.readouterr().err
 
 
-def test_times_are_a_unit_each():
-    times = Times()
-    times.add(2.0, 1.0, 4)
-    assert (times.wall, times.cpu) == ([0.5], [0.25])
+class TestAgainst:
+    """Another checkout beside this one: the same, one that is slower, one that is wrong, none."""
 
+    @pytest.fixture
+    def other(self, tmp_path):
+        """A copy of the package, and a function that appends lines to it."""
+        shutil.copytree(ROOT / "npbn", tmp_path / "npbn")
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_modules_stay_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 300
+        def append(code):
+            with (tmp_path / "npbn/__init__.py").open("a", encoding="utf-8") as file:
+                file.write(code)
+            return tmp_path
+
+        return append
+
+    @pytest.fixture
+    def one_case(self, monkeypatch):
+        step = [case for case in against.cases() if case.name == "step"]
+        monkeypatch.setattr(against, "cases", lambda: iter(step))
+
+    def test_every_case_takes_as_long_as_itself(self, monkeypatch):
+        small = [
+            case
+            for case in against.cases()
+            if case.group != "kernels" or case.name.endswith("60x100")
+        ]
+        monkeypatch.setattr(against, "cases", lambda: iter(small))
+        times = against.compare(ROOT, pairs=1, turns=3, shortest=1e-3)
+        assert len(times) == len(small) == 8
+        for name, ((_, here), (_, there)) in (
+            (name, [zip(*each, strict=True) for each in pair]) for name, pair in times.items()
+        ):
+            assert 0.4 < timing.ratio(here, there) < 2.5, name
+
+    def test_a_slow_down_is_found(self, other, one_case):
+        slow = other(
+            "import time\nfast = SGD.step\n"
+            "def slow(self, network):\n"
+            "    end = time.process_time() + 0.005\n"
+            "    while time.process_time() < end: pass\n"
+            "    return fast(self, network)\n"
+            "SGD.step = slow\n"
+        )
+        times = against.compare(slow, pairs=2, turns=3, shortest=1e-3)
+        (_, here), (_, there) = (zip(*each, strict=True) for each in times["step"])
+        assert len(here) == 6
+        assert 0 < timing.ratio(here, there) < 0.5
+        row = against.report(times).splitlines()[2].split("|")
+        assert row[1].strip() == "step"
+        assert float(row[6]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
+
+    def test_what_computes_something_else_is_not_timed(self, other, one_case, capsys):
+        wrong = other("right = SGD.step\nSGD.step = lambda self, network: None\n")
+        assert against.main([str(wrong), "--quick", "step"]) == 1
+        assert "this checkout, step: does not agree with npbn" in capsys.readouterr().err
+
+    def test_what_fails_there_is_told(self, other, one_case, capsys):
+        broken = other("def fit(*args): pass\nraise ArithmeticError('planted')\n")
+        assert against.main([str(broken), "--quick"]) == 1
+        assert "ArithmeticError: planted" in capsys.readouterr().err
+
+    def test_no_checkout_and_no_such_group_are_named(self, tmp_path, capsys):
+        for arguments, message in (
+            ([str(tmp_path)], "no npbn there"),
+            ([str(ROOT), "kernel"], "no group kernel"),
+        ):
+            with pytest.raises(SystemExit):
+                against.main(arguments)
+            assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -486,22 +528,6 @@ def run(arguments, **options):
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         **options,
     )
-
-
-def test_a_bound_is_met_only_where_most_turns_meet_it():
-    def verdict(values):
-        results = some_results()
-        for record in results.records:
-            if record.group == "step" and record.who == "PyTorch":
-                record.values = [1.0] * 3
-            if record.group == "step" and record.who == "npbn":
-                record.values = values
-        rows = tables.report(results).splitlines()
-        return next(row for row in rows if "PyTorch eager" in row and "0.52" in row).split()[-2]
-
-    assert verdict([0.5] * 3) == "yes"
-    assert verdict([0.4, 0.6, 0.7]) == "about"
-    assert verdict([0.53] * 3) == "no"
 
 
 def test_more_threads_than_one_are_reported():
@@ -547,12 +573,12 @@ class TestCommittedResults:
         ],
     )
     def test_readme_says_what_was_measured(self, row, who):
-        case = {"batch_norm": True, "busy": False}
+        case = {"batch_norm": True}
         (record,) = self.results.find("step", who, **case)
         ratio = f"{np.median(self.results.ratios('step', 'npbn', who, **case)):.2f}"
         over = "" if who == "npbn" else f" {ratio}"
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        assert f"| {row} | {formatting.seconds(record.median)} |{over} |" in readme
+        assert f"| {row} | {tables.seconds(record.median)} |{over} |" in readme
 
     def test_what_readme_says_beside_the_table(self):
         (npbn,) = self.results.find("memory", "npbn", what="run")

@@ -12,8 +12,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from benchmarks import timing
-from benchmarks.groups.step import bare_products
 from benchmarks.peers.base import make_setup
+from benchmarks.steps import bare_products
 from npbn.experiments import read_results
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -11,10 +11,10 @@ from benchmarks.peers.base import Peer
 # --peers' names: where the Peer is, and the modules that it needs.
 PEERS = {
     "npbn": ("npbn_peer", "NpbnPeer", ()),
-    "reference": ("reference_peer", "ReferencePeer", ()),
-    "textbook": ("textbook", "TextbookPeer", ()),
+    "reference": ("by_hand", "ReferencePeer", ()),
+    "textbook": ("by_hand", "TextbookPeer", ()),
     "pytorch": ("torch_peer", "TorchPeer", ("torch",)),
-    "torch.compile": ("torch_compile", "TorchCompilePeer", ("torch",)),
+    "torch.compile": ("torch_peer", "TorchCompilePeer", ("torch",)),
     "jax": ("jax_peer", "JaxPeer", ("jax",)),
     "tensorflow": ("tensorflow_peer", "TensorFlowPeer", ("tensorflow", "keras")),
     "autograd": ("autograd_peer", "AutogradPeer", ("autograd",)),

@@ -1,23 +1,14 @@
 """autograd: gradients of plain NumPy code."""
 
 import autograd.numpy as anp
-import numpy as np
 from autograd import make_vjp, value_and_grad
 from autograd.tracer import getval
 
 from benchmarks.peers import base, model
-from benchmarks.peers.base import LEARNING_RATE, Kernels
+from benchmarks.peers.base import LEARNING_RATE
 from benchmarks.timing import Task
 
 NAME = "autograd"
-
-
-def _batch_norm(arrays):
-    return model.batch_norm(anp, *arrays)[0]
-
-
-def _batch_norm_relu(arrays):
-    return anp.maximum(_batch_norm(arrays), 0)
 
 
 class AutogradPeer(base.Peer):
@@ -25,36 +16,25 @@ class AutogradPeer(base.Peer):
 
     library = NAME
 
-    def kernels(self, case: base.KernelCase) -> Kernels:
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
         arrays = case.x, case.gamma, case.beta
-        forward, fused = make_vjp(_batch_norm), make_vjp(_batch_norm_relu)
+        plain = make_vjp(lambda arrays: model.batch_norm(anp, *arrays)[0])
+        fused = make_vjp(lambda arrays: anp.maximum(model.batch_norm(anp, *arrays)[0], 0))
 
-        def with_backward(function, dy):
-            def run():
-                backward, y = function(arrays)
-                return y, backward(dy)
+        def relu():
+            backward, y = fused(arrays)
+            return y, backward(case.dy_relu)
 
-            return run
-
-        def inference():
-            return model.batch_norm_inference(anp, *arrays, case.mean, case.variance)
-
-        kept = forward(arrays)[0]
-        both = with_backward(forward, case.dy)
-        yield "forward", NAME, Task(lambda: forward(arrays), lambda result: {"y": result[1]})
-        yield "backward", NAME, Task(lambda: kept(case.dy), base.gradients)
-        yield "forward+backward", NAME, Task(both, base.output_and_gradients)
-        yield "inference", NAME, Task(inference, base.output)
-        yield (
-            "bn+relu",
-            NAME,
-            Task(with_backward(fused, case.dy_relu), base.output_and_gradients),
+        own = base.Kernels(
+            lambda: plain(arrays)[::-1],
+            lambda backward: backward(case.dy),
+            lambda: model.batch_norm_inference(anp, *arrays, case.mean, case.variance),
+            relu,
         )
+        return {NAME: own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        names = base.trained(setup.values)
-        parameters = {name: setup.values[name].copy() for name in names}
-        state = {name: v.copy() for name, v in setup.values.items() if name not in names}
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        parameters, state = base.split(setup.values)
 
         def loss_of(parameters, images, one_hot):
             logits, moved = model.logits(
@@ -71,11 +51,5 @@ class AutogradPeer(base.Peer):
                 value -= LEARNING_RATE * gradients[name]
             return loss
 
-        batches = [
-            (images, np.eye(10, dtype=images.dtype)[labels]) for images, labels in setup.batches
-        ]
-
-        def values():
-            return {name: value.copy() for name, value in (parameters | state).items()}
-
-        return {NAME: base.Trainer(step, batches, values)}
+        batches = base.one_hot(setup.batches)
+        return {NAME: base.training_task(setup, step, batches, lambda: parameters | state)}

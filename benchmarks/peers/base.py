@@ -1,6 +1,6 @@
 """What is measured, and what a peer provides for it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, pairwise
@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Task
-from npbn import lesson, reference
-from npbn.testing import CASES
+from npbn import datasets, reference
 
 LESSON_SIZES = (784, 100, 100, 100, 10)
-OPERATIONS = ("forward", "backward", "forward+backward", "inference", "bn+relu")
-
 EPSILON, MOMENTUM, LEARNING_RATE = 1e-3, 0.99, 0.01
+STEPS_COMPARED = 3
 
 Array = Any
 Values = Mapping[str, Array]
-Kernels = Iterator[tuple[str, str, Task]]
 
 
 class KernelCase:
@@ -31,17 +28,65 @@ class KernelCase:
 
     def __init__(self, shape: Sequence[int], dtype: str) -> None:
         self.shape, self.dtype = tuple(shape), dtype
-        rng = np.random.default_rng(0)
-        inputs = CASES["batch_norm_inference"](rng, self.shape, np.dtype(dtype))
-        self.x, self.gamma, self.beta = (inputs[name] for name in ("x", "gamma", "beta"))
-        self.mean, self.variance = inputs["mean"], inputs["variance"]
-        self.dy = rng.standard_normal(self.shape).astype(dtype)
+        rng, features = np.random.default_rng(0), shape[-1]
+        self.x = (3 * rng.standard_normal(shape) + rng.normal(0, 5, features)).astype(dtype)
+        self.gamma = rng.uniform(0.5, 1.5, features).astype(dtype)
+        self.beta = rng.standard_normal(features).astype(dtype)
+        self.mean = rng.normal(0, 5, features).astype(dtype)
+        self.variance = rng.uniform(0.5, 20, features).astype(dtype)
+        self.dy = rng.standard_normal(shape).astype(dtype)
 
     @cached_property
     def dy_relu(self) -> Array:
         """The dy for batch norm followed by ReLU."""
         y, _ = reference.batch_norm_forward(self.x, self.gamma, self.beta, epsilon=EPSILON)
         return np.where(np.abs(y) < 1e-3, 0, self.dy).astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """One contestant's batch norm on the arrays of a KernelCase, in its own types.
+
+    forward() -> (y, cache); backward(cache) -> (dx, dgamma, dbeta); inference() -> y; relu(), batch
+    norm with ReLU behind it, and both() -> (y, (dx, dgamma, dbeta)): both is forward, then backward
+    unless given. numpy: makes a NumPy array, channels last, of what they return.
+    """
+
+    forward: Callable[[], Any]
+    backward: Callable[[Any], Any]
+    inference: Callable[[], Any] | None = None
+    relu: Callable[[], Any] | None = None
+    both: Callable[[], Any] | None = None
+    numpy: Callable[[Any], Array] = np.asarray
+
+    def task(self, operation: str, shape: tuple[int, ...]) -> Task | None:
+        """The Task of an operation, if it is there; its results are y, dx, dgamma and dbeta."""
+        forward, backward = self.forward, self.backward
+
+        def both() -> Any:
+            y, cache = forward()
+            return y, backward(cache)
+
+        cache = forward()[1] if operation == "backward" else None
+        run = {
+            "forward": forward,
+            "backward": lambda: backward(cache),
+            "forward+backward": self.both or both,
+            "inference": self.inference,
+            "bn+relu": self.relu,
+        }[operation]
+        parts = {
+            "forward": lambda result: [result[0]],
+            "backward": lambda result: [None, *result],
+            "inference": lambda result: [result],
+        }.get(operation, lambda result: [result[0], *result[1]])
+
+        def results() -> dict[str, Array]:
+            named = zip(("y", "dx", "dgamma", "dbeta"), parts(run()), strict=False)
+            arrays = {name: self.numpy(value) for name, value in named if value is not None}
+            return {k: v.reshape(shape) if k in ("y", "dx") else v for k, v in arrays.items()}
+
+        return run and Task(run, results=results)
 
 
 @dataclass(frozen=True)
@@ -56,10 +101,23 @@ class Setup:
     batch_norm: bool
     batches: list[tuple[Array, Array]]
 
-    @property
-    def depth(self) -> int:
-        """The number of weight matrices."""
-        return depth(self.values)
+
+def make_setup(
+    batch_norm: bool, sizes: Sequence[int] = LESSON_SIZES, batch_size: int = 60, batches: int = 10
+) -> Setup:
+    """The lesson's network, or one of other sizes, with weights of the lesson's scale."""
+    rng = np.random.default_rng(0)
+    values: dict[str, Array] = {}
+    for place, shape in enumerate(pairwise(sizes)):
+        values[f"weight{place}"] = rng.normal(0, 0.05, shape).astype(np.float32)
+        starts = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
+        for name, start in (
+            starts.items() if batch_norm and place < len(sizes) - 2 else [("bias", 0)]
+        ):
+            values[f"{name}{place}"] = np.full(shape[1], start, np.float32)
+    images, labels = datasets.load_mnist_5k().train
+    chosen = rng.integers(len(images), size=(batches, batch_size))
+    return Setup(values, batch_norm, [(images[rows], labels[rows]) for rows in chosen])
 
 
 def depth(values: Values) -> int:
@@ -67,124 +125,66 @@ def depth(values: Values) -> int:
     return sum(name.startswith("weight") for name in values)
 
 
-def trained(values: Values) -> list[str]:
-    """The names of what gradient descent changes: all but the population statistics."""
-    return [name for name in values if not name.startswith(("mean", "variance"))]
+def split(values: Values) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Copies of what gradient descent changes, and of the rest, the population statistics."""
+    copies = {name: value.copy() for name, value in values.items()}
+    state = {k: v for k, v in copies.items() if k.startswith(("mean", "variance"))}
+    return {k: v for k, v in copies.items() if k not in state}, state
 
 
-def make_setup(
-    batch_norm: bool, sizes: Sequence[int] = LESSON_SIZES, batch_size: int = 60, batches: int = 10
-) -> Setup:
-    """The lesson's network with its initial weights, or one of other sizes with He's."""
-    from npbn import datasets
-
-    if tuple(sizes) == LESSON_SIZES:
-        weights = lesson.initial_weights(False, 0)
-    else:
-        rng = np.random.default_rng(0)
-        weights = [
-            (rng.standard_normal((rows, columns)) * np.sqrt(2 / rows)).astype(np.float32)
-            for rows, columns in pairwise(sizes)
-        ]
-    values: dict[str, Array] = {}
-    for place, weight in enumerate(weights):
-        values[f"weight{place}"] = weight
-        features = weight.shape[1]
-        if batch_norm and place < len(weights) - 1:
-            for name, start in (("gamma", 1), ("beta", 0), ("mean", 0), ("variance", 1)):
-                values[f"{name}{place}"] = np.full(features, start, np.float32)
-        else:
-            values[f"bias{place}"] = np.zeros(features, np.float32)
-    images, labels = datasets.load_mnist_5k().train
-    rng = np.random.default_rng(0)
-    chosen = rng.integers(len(images), size=(batches, batch_size))
-    return Setup(values, batch_norm, [(images[rows], labels[rows]) for rows in chosen])
+def one_hot(batches: Sequence[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+    """The batches with labels as rows that are 1 at the class, else 0."""
+    return [(images, np.eye(10, dtype=images.dtype)[labels]) for images, labels in batches]
 
 
-class Trainer:
-    """A network in training: `run` does `steps` steps and returns their losses.
+def training_task(
+    setup: Setup,
+    step: Callable[..., Any],
+    batches: Sequence[tuple[Any, Any]],
+    values: Callable[[], Values],
+) -> Task:
+    """The Task of a training step of a network that is at the setup's start.
 
     step: a function of one batch, in the peer's own arrays, that returns the loss. values: a
     function that returns the network's as NumPy arrays, by the names of a Setup, the population's
     variance as the average of biased ones.
     """
+    ring = cycle(batches)
 
-    steps = 1
+    def run() -> Any:
+        return step(*next(ring))
 
-    def __init__(
-        self,
-        step: Callable[..., Any],
-        batches: Sequence[tuple[Any, Any]],
-        values: Callable[[], Values],
-    ) -> None:
-        self.step, self.values = step, values
-        self._ring = cycle(batches)
+    return Task(
+        run, results=lambda: changes(setup, [run() for _ in range(STEPS_COMPARED)], values())
+    )
 
-    def run(self) -> Any:
-        """The timed call: the next batch's step."""
-        return self.step(*next(self._ring))
 
-    def first(self, count: int) -> dict[str, Array]:
-        """The losses of so many steps, and the values after them."""
-        losses = np.array([float(self.run()) for _ in range(count)])
-        return {"losses": losses, **self.values()}
-
-    def task(self) -> Task:
-        """What is timed."""
-        return Task(self.run, units=self.steps)
+def changes(setup: Setup, losses: Sequence[Any], values: Values) -> dict[str, Array]:
+    """The first losses, and by how much each value was changed: so no step forgotten hides."""
+    changed = {name: value - setup.values[name] for name, value in values.items()}
+    return {"losses": np.array([float(loss) for loss in losses]), **changed}
 
 
 class Peer:
     """A library to compare with, or npbn itself. It provides what it has of the following.
 
-    library: its name for --peers. missing: contestant -> why it is not measured; filled on the way.
-    A contestant is one way of using the library; a peer may have several.
+    library: its name for --peers. A contestant is one way of using the library.
     """
 
     library = ""
 
-    def __init__(self) -> None:
-        self.missing: dict[str, str] = {}
-
-    def kernels(self, case: KernelCase) -> Kernels:
-        """(operation, contestant, Task); results are y, or dx, dgamma and dbeta, or all four."""
-        return iter(())
-
-    def trainers(self, setup: Setup) -> dict[str, Trainer]:
-        """Contestant -> Trainer at the setup's start. {} where it has no such network."""
+    def kernels(self, case: KernelCase) -> dict[str, Kernels]:
+        """Contestant -> Kernels."""
         return {}
 
-    def loops(
-        self, setup: Setup, data: tuple[Array, Array], batch_size: int, steps: int
-    ) -> dict[str, Task]:
-        """Contestant -> Task that trains on shuffled batches of the data, about so many steps."""
+    def steps(self, setup: Setup) -> dict[str, Task]:
+        """Contestant -> training_task. {} where it has no such network."""
         return {}
 
-    def evaluations(self, values: Values, images: Array) -> dict[str, Task]:
-        """Contestant -> Task whose result is {"classes": predicted classes of the images}."""
+    def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:
+        """Contestant -> Task: about so many steps on shuffled batches of 60 of data.train."""
         return {}
 
-
-def gradients(result: Any) -> dict[str, Any]:
-    """A result (dx, dgamma, dbeta) by names, for NumPy arrays."""
-    return dict(zip(("dx", "dgamma", "dbeta"), result, strict=True))
-
-
-def output_and_gradients(result: Any) -> dict[str, Any]:
-    """A result (y, (dx, dgamma, dbeta)) by names, for NumPy arrays."""
-    return {"y": result[0], **gradients(result[1])}
-
-
-def output(result: Any) -> dict[str, Any]:
-    """A result y by its name."""
-    return {"y": result}
-
-
-def output_first(result: Any) -> dict[str, Any]:
-    """A result (y, what the backward pass needs), of which y."""
-    return {"y": result[0]}
-
-
-def classes(result: Any) -> dict[str, Any]:
-    """A result of predicted classes by its name."""
-    return {"classes": np.asarray(result)}
+    def evaluations(self, values: Values, images: Array) -> dict[str, Callable[[], Any]]:
+        """Contestant -> function that returns the predicted classes of the images."""
+        return {}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import base, model
-from benchmarks.peers.base import LEARNING_RATE, Array, Kernels
+from benchmarks.peers.base import LEARNING_RATE, Array
 from benchmarks.timing import Task
 
 # Without it JAX makes float32 of float64; what is float32 stays so.
@@ -36,45 +36,42 @@ def _waited(function, *arguments):
     return lambda: jax.block_until_ready(function(*arguments))
 
 
-def _loss(parameters, state, images, one_hot):
-    logits, moved = model.logits(jnp, parameters, state, images, training=True)
-    return model.cross_entropy(jnp, logits, one_hot), moved
-
-
 def _step(parameters, state, images, one_hot):
-    (loss, state), gradients = jax.value_and_grad(_loss, has_aux=True)(
-        parameters, state, images, one_hot
-    )
+    def loss_of(parameters):
+        logits, moved = model.logits(jnp, parameters, state, images, training=True)
+        return model.cross_entropy(jnp, logits, one_hot), moved
+
+    (loss, state), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
     parameters = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
     return parameters, state, loss
 
 
-class _Loop(base.Trainer):
-    """So many steps as one compiled loop."""
+def _scan(setup, steps):
+    """A function that does so many steps as one compiled loop, and one that tells the values."""
+    arrays, batches = _arrays((base.split(setup.values), base.one_hot(setup.batches)))
+    chosen = [batches[place % len(batches)] for place in range(steps)]
+    data = tuple(jnp.stack(each) for each in zip(*chosen, strict=True))
 
-    def __init__(self, setup, steps):
-        self._setup, self.steps = setup, steps
-        self._arrays = _split(setup.values)
-        batches = _batches(setup)
-        chosen = [batches[place % len(batches)] for place in range(steps)]
-        self._data = tuple(jnp.stack(each) for each in zip(*chosen, strict=True))
+    def body(carry, batch):
+        *carry, loss = _step(*carry, *batch)
+        return tuple(carry), loss
 
-        def body(carry, batch):
-            *carry, loss = _step(*carry, *batch)
-            return tuple(carry), loss
+    loop = jax.jit(lambda carry, data: jax.lax.scan(body, carry, data), donate_argnums=(0,))
 
-        self._scan = jax.jit(
-            lambda carry, data: jax.lax.scan(body, carry, data), donate_argnums=(0,)
-        )
-        self.values = lambda: _arrays_of(*self._arrays)
-
-    def run(self):
-        self._arrays, losses = self._scan(self._arrays, self._data)
+    def run():
+        nonlocal arrays
+        arrays, losses = loop(arrays, data)
         return np.asarray(losses)
 
-    def first(self, count):
-        loop = _Loop(self._setup, count)
-        return {"losses": loop.run(), **loop.values()}
+    return run, lambda: _in_numpy(*arrays)
+
+
+def _scan_task(setup):
+    def results():
+        run, values = _scan(setup, base.STEPS_COMPARED)
+        return base.changes(setup, run(), values())
+
+    return Task(_scan(setup, SCAN_STEPS)[0], SCAN_STEPS, results)
 
 
 class JaxPeer(base.Peer):
@@ -82,28 +79,24 @@ class JaxPeer(base.Peer):
 
     library = "jax"
 
-    def kernels(self, case: base.KernelCase) -> Kernels:
-        x, dy, gamma, beta, mean, variance, dy_relu = map(
-            jnp.asarray,
-            (case.x, case.dy, case.gamma, case.beta, case.mean, case.variance, case.dy_relu),
-        )
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
+        arrays = _arrays((case.x, case.gamma, case.beta))
+        dy, dy_relu, *statistics = _arrays((case.dy, case.dy_relu, case.mean, case.variance))
         # The function that jax.vjp returns may leave a compiled function and enter another.
         forward = jax.jit(lambda x, gamma, beta: jax.vjp(_batch_norm, x, gamma, beta))
         backward = jax.jit(lambda function, dy: function(dy))
-        both, fused = _with_backward(_batch_norm), _with_backward(_batch_norm_relu)
         inference = jax.jit(lambda *arguments: model.batch_norm_inference(jnp, *arguments))
-        kept = forward(x, gamma, beta)[1]
-        for operation, run, names in (
-            ("forward", _waited(forward, x, gamma, beta), base.output_first),
-            ("backward", _waited(backward, kept, dy), base.gradients),
-            ("forward+backward", _waited(both, x, gamma, beta, dy), base.output_and_gradients),
-            ("inference", _waited(inference, x, gamma, beta, mean, variance), base.output),
-            ("bn+relu", _waited(fused, x, gamma, beta, dy_relu), base.output_and_gradients),
-        ):
-            yield operation, "JAX jit", Task(run, names)
+        own = base.Kernels(
+            _waited(forward, *arrays),
+            lambda function: jax.block_until_ready(backward(function, dy)),
+            _waited(inference, *arrays, *statistics),
+            _waited(_with_backward(_batch_norm_relu), *arrays, dy_relu),
+            _waited(_with_backward(_batch_norm), *arrays, dy),
+        )
+        return {"JAX jit": own}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        parameters, state = _split(setup.values)
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        parameters, state = _arrays(base.split(setup.values))
         compiled = jax.jit(_step, donate_argnums=(0, 1))
 
         def step(images, one_hot):
@@ -111,29 +104,19 @@ class JaxPeer(base.Peer):
             parameters, state, loss = compiled(parameters, state, images, one_hot)
             return float(loss)
 
-        trainer = base.Trainer(step, _batches(setup), lambda: _arrays_of(parameters, state))
-        return {"JAX jit": trainer, "JAX lax.scan": _Loop(setup, SCAN_STEPS)}
+        batches = _arrays(base.one_hot(setup.batches))
+        task = base.training_task(setup, step, batches, lambda: _in_numpy(parameters, state))
+        return {"JAX jit": task, "JAX lax.scan": _scan_task(setup)}
 
-    def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
-        parameters, state = _split(values)
-        x = jnp.asarray(images)
+    def evaluations(self, values: base.Values, images: Array):
+        arrays = _arrays((*base.split(values), images))
         predict = jax.jit(lambda p, s, x: model.logits(jnp, p, s, x, training=False)[0].argmax(1))
-        return {"JAX jit": Task(_waited(predict, parameters, state, x), base.classes)}
+        return {"JAX jit": _waited(predict, *arrays)}
 
 
-def _arrays_of(parameters, state):
+def _arrays(tree):
+    return jax.tree.map(jnp.array, tree)
+
+
+def _in_numpy(parameters, state):
     return {name: np.array(value) for name, value in {**parameters, **state}.items()}
-
-
-def _split(values):
-    names = base.trained(values)
-    parameters = {name: jnp.array(values[name]) for name in names}
-    state = {name: jnp.array(value) for name, value in values.items() if name not in names}
-    return parameters, state
-
-
-def _batches(setup):
-    return [
-        (jnp.asarray(images), jnp.asarray(np.eye(10, dtype=images.dtype)[labels]))
-        for images, labels in setup.batches
-    ]

@@ -1,28 +1,31 @@
 """npbn as its users call it."""
 
+import io
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import Any
+
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Kernels, Setup, Trainer, Values
+from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Setup, Values
 from benchmarks.timing import Task
-from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, functional, training_steps
+from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, fit, functional, training_steps
 
 
 def network_of(values: Values) -> Sequential:
     """The network that has these values."""
-    layers = []
-    last = base.depth(values) - 1
-    for place in range(last + 1):
+    layers: list[Any] = []
+    for place in range(base.depth(values)):
         weight, bias = values[f"weight{place}"], values.get(f"bias{place}")
+        layers += [ReLU()] if place else []
         layers.append(Dense(*weight.shape, use_bias=bias is not None, weight=weight))
         if bias is not None:
-            layers[-1].bias[...] = bias
+            layers[-1].bias = bias
         if f"gamma{place}" in values:
             norm = BatchNorm(weight.shape[1], momentum=base.MOMENTUM, epsilon=EPSILON)
             norm.gamma, norm.beta = values[f"gamma{place}"], values[f"beta{place}"]
             norm.population_mean = values[f"mean{place}"]
             norm.population_variance = values[f"variance{place}"]
             layers.append(norm)
-        if place < last:
-            layers.append(ReLU())
     return Sequential(layers)
 
 
@@ -30,12 +33,32 @@ def values_of(network: Sequential) -> dict[str, Array]:
     """The network's values, by the names of a Setup."""
     values, place = {}, -1
     for layer in network.layers:
-        if isinstance(layer, Dense):
-            place += 1
-        names = {"population_mean": "mean", "population_variance": "variance"}
+        place += isinstance(layer, Dense)
         for name, value in {**layer.parameters, **layer.state}.items():
-            values[f"{names.get(name, name)}{place}"] = value.copy()
+            values[f"{name.removeprefix('population_')}{place}"] = value.copy()
     return values
+
+
+def step_of(network: Sequential) -> Callable[[Array, Array], float]:
+    """A step of the public calls that a training loop of one's own makes."""
+    optimizer = SGD(LEARNING_RATE)
+
+    def step(images: Array, labels: Array) -> float:
+        logits = network.forward(images, training=True)
+        loss, dlogits = functional.softmax_cross_entropy(logits, labels)
+        network.backward(dlogits)
+        optimizer.step(network)
+        return loss
+
+    return step
+
+
+def training_steps_task(setup: Setup, data: tuple[Array, Array]) -> Task:
+    """`training_steps` itself, data and all: a call is one step of a generator without an end."""
+    network, rows = network_of(setup.values), len(setup.batches[0][0])
+    optimizer = SGD(LEARNING_RATE)
+    steps = training_steps(network, data, optimizer=optimizer, steps=10**9, batch_size=rows)
+    return Task(lambda: next(steps))
 
 
 class NpbnPeer(base.Peer):
@@ -43,72 +66,61 @@ class NpbnPeer(base.Peer):
 
     library = "npbn"
 
-    def kernels(self, case: base.KernelCase) -> Kernels:
-        x, dy, gamma, beta = case.x, case.dy, case.gamma, case.beta
-        _, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
+        arrays = case.x, case.gamma, case.beta
         norm = BatchNorm(case.shape[-1], epsilon=EPSILON, dtype=case.dtype)
-        norm.gamma, norm.beta = gamma, beta
-        fused, dy_relu = Sequential([norm, ReLU()]), case.dy_relu
+        norm.gamma, norm.beta = case.gamma, case.beta
+        network, gradients = Sequential([norm, ReLU()]), norm.gradients
 
-        def forward():
-            return functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
+        def relu() -> Any:
+            y = network.forward(case.x, training=True)
+            dx = network.backward(case.dy_relu, input_gradient=True)
+            return y, (dx, gradients["gamma"], gradients["beta"])
 
-        def both():
-            y, cache = functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
-            return y, functional.batch_norm_backward(dy, cache)
-
-        def with_relu():
-            y = fused.forward(x, training=True)
-            return y, fused.backward(dy_relu, input_gradient=True)
-
-        def relu_results(result):
-            return {"y": result[0], "dx": result[1], "dgamma": norm.gradients["gamma"]} | {
-                "dbeta": norm.gradients["beta"]
-            }
-
-        def inference():
-            return functional.batch_norm_inference(
-                x, gamma, beta, case.mean, case.variance, epsilon=EPSILON
-            )
-
-        yield "forward", "npbn", Task(forward, base.output_first)
-        yield (
-            "backward",
-            "npbn",
-            Task(lambda: functional.batch_norm_backward(dy, cache), base.gradients),
+        own = base.Kernels(
+            lambda: functional.batch_norm_forward(*arrays, epsilon=EPSILON),
+            lambda cache: functional.batch_norm_backward(case.dy, cache),
+            lambda: functional.batch_norm_inference(
+                *arrays, case.mean, case.variance, epsilon=EPSILON
+            ),
+            relu,
         )
-        yield "forward+backward", "npbn", Task(both, base.output_and_gradients)
-        yield "inference", "npbn", Task(inference, base.output)
-        yield "bn+relu", "npbn", Task(with_relu, relu_results)
+        return {"npbn": own}
 
-    def trainers(self, setup: Setup) -> dict[str, Trainer]:
-        network, optimizer = network_of(setup.values), SGD(LEARNING_RATE)
+    def steps(self, setup: Setup) -> dict[str, Task]:
+        network = network_of(setup.values)
+        step, batches = step_of(network), setup.batches
+        return {"npbn": base.training_task(setup, step, batches, lambda: values_of(network))}
 
-        def step(images, labels):
-            logits = network.forward(images, training=True)
-            loss, dlogits = functional.softmax_cross_entropy(logits, labels)
-            network.backward(dlogits)
-            optimizer.step(network)
-            return loss
+    def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:
+        def fitting(validation: Any = None, progress: bool = False) -> Task:
+            network = network_of(setup.values)
 
-        return {"npbn": Trainer(step, setup.batches, lambda: values_of(network))}
+            def run() -> None:
+                how = {"optimizer": SGD(LEARNING_RATE), "steps": steps, "progress": progress}
+                with redirect_stderr(_Terminal()):
+                    fit(network, data.train, validation, **how)
 
-    def evaluations(self, values: Values, images: Array) -> dict[str, Task]:
+            return Task(run, steps)
+
+        return {
+            "fit": fitting(),
+            "fit, progress bar": fitting(progress=True),
+            "fit, sampling every 500": fitting(data.validation),
+            "training_steps": training_steps_task(setup, data.train),
+        }
+
+    def evaluations(self, values: Values, images: Array) -> dict[str, Callable[[], Any]]:
         network = network_of(values)
-        tasks = {"npbn": Task(lambda: network.predict(images), base.classes)}
+        ways = {"npbn": lambda: network.predict(images)}
         if "gamma0" in values:
             folded = network.fold_batch_norm()
-            tasks["npbn, folded"] = Task(lambda: folded.predict(images), base.classes)
-        return tasks
+            ways["npbn, folded"] = lambda: folded.predict(images)
+        return ways
 
 
-def training_steps_task(values: Values, data: tuple[Array, Array], batch_size: int) -> Task:
-    """`training_steps` itself, data and all: a call is one step of a generator without an end."""
-    steps = training_steps(
-        network_of(values),
-        data,
-        optimizer=SGD(LEARNING_RATE),
-        steps=10**9,
-        batch_size=batch_size,
-    )
-    return Task(lambda: next(steps))
+class _Terminal(io.StringIO):
+    """A terminal that nobody looks at: progress bars draw on it."""
+
+    def isatty(self) -> bool:
+        return True

@@ -35,7 +35,7 @@ class SklearnPeer(base.Peer):
 
     library = "sklearn"
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
         if setup.batch_norm:
             return {}
         classifier = _classifier(setup.values, *setup.batches[0])
@@ -45,13 +45,13 @@ class SklearnPeer(base.Peer):
             return classifier.loss_
 
         def values():
-            arrays = {f"weight{i}": each.copy() for i, each in enumerate(classifier.coefs_)}
-            return arrays | {f"bias{i}": e.copy() for i, e in enumerate(classifier.intercepts_)}
+            arrays = {f"weight{i}": each for i, each in enumerate(classifier.coefs_)}
+            return arrays | {f"bias{i}": each for i, each in enumerate(classifier.intercepts_)}
 
-        return {NAME: base.Trainer(step, setup.batches, values)}
+        return {NAME: base.training_task(setup, step, setup.batches, values)}
 
-    def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
+    def evaluations(self, values: base.Values, images: Array):
         if "gamma0" in values:
             return {}
         classifier = _classifier(values, images[:10], np.arange(10))
-        return {NAME: Task(lambda: classifier.predict(images), base.classes)}
+        return {NAME: lambda: classifier.predict(images)}

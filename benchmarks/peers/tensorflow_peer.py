@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM, Array, Kernels
+from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM
 from benchmarks.timing import Task
 
 NAME = "tf.function"
@@ -19,25 +19,16 @@ def _normalized(x, gamma, beta, mean, variance):
     return tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
 
 
-def in_numpy(names):
-    """A function that makes arrays by name of what the timed call returned."""
-    return lambda result: {name: value.numpy() for name, value in names(result).items()}
-
-
 class TensorFlowPeer(base.Peer):
     """tf.function over tf.nn, and Keras' train_on_batch."""
 
     library = "tensorflow"
 
-    def kernels(self, case: base.KernelCase) -> Kernels:
-        x, gamma, beta, dy, dy_relu, mean, variance = map(
-            tf.constant,
-            (case.x, case.gamma, case.beta, case.dy, case.dy_relu, case.mean, case.variance),
-        )
-        arrays = x, gamma, beta
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
+        names = ("x", "gamma", "beta", "dy", "dy_relu", "mean", "variance")
+        *arrays, dy, dy_relu, mean, variance = (tf.constant(getattr(case, n)) for n in names)
 
-        @tf.function
-        def forward(x, gamma, beta):
+        def plain(x, gamma, beta):
             return _normalized(x, gamma, beta, *_moments(x))
 
         def with_backward(function):
@@ -50,58 +41,45 @@ class TensorFlowPeer(base.Peer):
 
             return both
 
-        both = with_backward(lambda x, g, b: _normalized(x, g, b, *_moments(x)))
-        fused = with_backward(lambda x, g, b: tf.nn.relu(_normalized(x, g, b, *_moments(x))))
-        inference = tf.function(_normalized)
+        forward, inference = tf.function(plain), tf.function(_normalized)
+        both, fused = with_backward(plain), with_backward(lambda *a: tf.nn.relu(plain(*a)))
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(arrays)
             kept = forward(*arrays)
+        own = base.Kernels(
+            lambda: (forward(*arrays), None),
+            lambda _: tape.gradient(kept, arrays, output_gradients=dy),
+            lambda: inference(*arrays, mean, variance),
+            lambda: fused(arrays, dy_relu),
+            lambda: both(arrays, dy),
+        )
+        return {NAME: own}
 
-        def backward():
-            return tape.gradient(kept, arrays, output_gradients=dy)
-
-        yield "forward", NAME, Task(lambda: forward(*arrays), in_numpy(base.output))
-        yield "backward", NAME, Task(backward, in_numpy(base.gradients))
-        for operation, run, names in (
-            ("forward+backward", lambda: both(arrays, dy), base.output_and_gradients),
-            ("inference", lambda: inference(*arrays, mean, variance), base.output),
-            ("bn+relu", lambda: fused(arrays, dy_relu), base.output_and_gradients),
-        ):
-            yield operation, NAME, Task(run, in_numpy(names))
-
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
         return {
-            NAME: _function_trainer(setup, jit_compile=False),
-            "tf.function, XLA": _function_trainer(setup, jit_compile=True),
-            "Keras train_on_batch": _keras_trainer(setup),
+            NAME: _function_step(setup, jit_compile=False),
+            "tf.function, XLA": _function_step(setup, jit_compile=True),
+            "Keras train_on_batch": _keras_step(setup),
         }
 
-    def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
+    def evaluations(self, values: base.Values, images: base.Array):
         variables = {name: tf.constant(value) for name, value in values.items()}
-        x = tf.constant(images)
-
-        @tf.function
-        def predict(x):
-            return tf.argmax(_logits(variables, x, training=False), 1)
-
-        network = keras_model(values)
+        x, network = tf.constant(images), keras_model(values)
+        predict = tf.function(lambda x: tf.argmax(_logits(variables, x, training=False), 1))
         return {
-            NAME: Task(lambda: predict(x), base.classes),
-            "Keras predict_on_batch": Task(
-                lambda: network.predict_on_batch(images).argmax(1), base.classes
-            ),
+            NAME: lambda: predict(x),
+            "Keras predict_on_batch": lambda: network.predict_on_batch(images).argmax(1),
         }
 
-    def loops(
-        self, setup: base.Setup, data: tuple[Array, Array], batch_size: int, steps: int
-    ) -> dict[str, Task]:
-        network = keras_model(setup.values)
-        epochs = max(1, steps // (len(data[0]) // batch_size))
+    def loops(self, setup: base.Setup, data, steps: int) -> dict[str, Task]:
+        network, rows = keras_model(setup.values), len(setup.batches[0][0])
+        batches = -(-len(data.train[0]) // rows)
+        epochs = max(1, steps // batches)
 
         def run():
-            network.fit(*data, batch_size=batch_size, epochs=epochs, verbose=0)
+            network.fit(*data.train, batch_size=rows, epochs=epochs, verbose=0)
 
-        return {"Keras fit": Task(run, units=epochs * -(-len(data[0]) // batch_size))}
+        return {"Keras fit": Task(run, epochs * batches)}
 
 
 def _logits(values, x, training):
@@ -123,10 +101,9 @@ def _logits(values, x, training):
     return x
 
 
-def _function_trainer(setup, jit_compile):
+def _function_step(setup, jit_compile):
     values = {name: tf.Variable(value) for name, value in setup.values.items()}
-    names = base.trained(setup.values)
-    parameters = [values[name] for name in names]
+    parameters = [values[name] for name in base.split(setup.values)[0]]
 
     @tf.function(jit_compile=jit_compile)
     def compiled(images, labels):
@@ -139,7 +116,8 @@ def _function_trainer(setup, jit_compile):
         return loss
 
     batches = [(tf.constant(images), tf.constant(labels)) for images, labels in setup.batches]
-    return base.Trainer(
+    return base.training_task(
+        setup,
         lambda images, labels: float(compiled(images, labels)),
         batches,
         lambda: {name: value.numpy() for name, value in values.items()},
@@ -172,28 +150,13 @@ def _keras_order(values):
     return [name for name in ordered if name in values]
 
 
-def _keras_trainer(setup):
-    network = keras_model(setup.values)
-    names = _keras_order(setup.values)
-
-    def step(images, labels):
-        return float(np.asarray(network.train_on_batch(images, labels)))
+def _keras_step(setup):
+    network, names = keras_model(setup.values), _keras_order(setup.values)
 
     def values():
         return dict(zip(names, network.get_weights(), strict=True))
 
-    return _KerasTrainer(network, step, setup.batches, values)
-
-
-class _KerasTrainer(base.Trainer):
-    def __init__(self, network, *others):
-        super().__init__(*others)
-        self._network = network
-
-    def first(self, count):
-        losses = []
-        for _ in range(count):
-            # Keras returns the mean of all losses since the last reset, which nobody times.
-            self._network.reset_metrics()
-            losses.append(self.run())
-        return {"losses": np.array(losses), **self.values()}
+    step = network.train_on_batch
+    return base.training_task(
+        setup, lambda *batch: float(np.asarray(step(*batch))), setup.batches, values
+    )

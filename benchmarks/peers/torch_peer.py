@@ -1,5 +1,6 @@
-"""PyTorch, eager: as its users have it, and its batch norm kernels called without autograd."""
+"""PyTorch, eager and compiled, and its batch norm kernels called without autograd."""
 
+from functools import partial
 from itertools import chain, islice, repeat
 
 import torch
@@ -7,37 +8,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM, Array, Kernels
+from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM
 from benchmarks.timing import Task
 
 
-def channels_second(x):
-    """A tensor (N, ..., D) seen as PyTorch wants it, (N, D, ...): a view, nothing is moved."""
-    return x.movedim(-1, 1)
+def _tensors(case, *names):
+    """Tensors of a case's arrays, seen as PyTorch wants them, (N, D, ...): nothing is moved."""
+    arrays = [torch.tensor(getattr(case, name)) for name in names]
+    return [each.movedim(-1, 1) if each.ndim > 1 else each for each in arrays]
 
 
-def to_numpy(result):
-    """The arrays of a result, with the channels last again where there were other axes."""
-    return {
-        name: value.detach().movedim(1, -1).numpy() if value.ndim > 2 else value.detach().numpy()
-        for name, value in result.items()
-    }
-
-
-def in_numpy(names):
-    """A function that makes arrays by name of what the timed call returned."""
-    return lambda result: to_numpy(names(result))
+def _in_numpy(tensor):
+    """The array of a tensor, with the channels last again where there were other axes."""
+    tensor = tensor.detach()
+    return (tensor.movedim(1, -1) if tensor.ndim > 2 else tensor).numpy()
 
 
 def autograd_path(case, compiled=lambda function: function):
-    """(operation, Task) of F.batch_norm and its backward pass as a user of autograd has them."""
-    x, dy, dy_relu = (
-        channels_second(torch.tensor(each)) for each in (case.x, case.dy, case.dy_relu)
-    )
-    gamma, beta, mean, variance = (
-        torch.tensor(each) for each in (case.gamma, case.beta, case.mean, case.variance)
-    )
-    leaves = [each.requires_grad_() for each in (x, gamma, beta)]
+    """F.batch_norm and its backward pass as a user of autograd has them."""
+    dy, dy_relu, mean, variance = _tensors(case, "dy", "dy_relu", "mean", "variance")
+    leaves = [each.requires_grad_() for each in _tensors(case, "x", "gamma", "beta")]
     running = torch.zeros_like(mean), torch.ones_like(mean)
 
     @compiled
@@ -54,11 +44,15 @@ def autograd_path(case, compiled=lambda function: function):
     def population(x, gamma, beta):
         return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=EPSILON)
 
+    def forward():
+        y = batch_norm(*leaves)
+        return y, y
+
     def both():
         y = batch_norm(*leaves)
         return y, torch.autograd.grad(y, leaves, dy)
 
-    def with_relu():
+    def relu():
         y = batch_norm_relu(*leaves)
         return y, torch.autograd.grad(y, leaves, dy_relu)
 
@@ -66,68 +60,68 @@ def autograd_path(case, compiled=lambda function: function):
         with torch.no_grad():
             return population(*leaves)
 
-    kept = batch_norm(*leaves)
+    def backward(y):
+        return torch.autograd.grad(y, leaves, dy, retain_graph=True)
 
-    def backward():
-        return torch.autograd.grad(kept, leaves, dy, retain_graph=True)
-
-    yield "forward", Task(lambda: batch_norm(*leaves), in_numpy(base.output))
-    yield "backward", Task(backward, in_numpy(base.gradients))
-    yield "forward+backward", Task(both, in_numpy(base.output_and_gradients))
-    yield "inference", Task(inference, in_numpy(base.output))
-    yield "bn+relu", Task(with_relu, in_numpy(base.output_and_gradients))
+    return base.Kernels(forward, backward, inference, relu, both, _in_numpy)
 
 
 def native_kernels(case):
-    """(operation, Task) of the kernels themselves, which allocate what they return."""
-    x, dy = (channels_second(torch.tensor(each)) for each in (case.x, case.dy))
-    gamma, beta = torch.tensor(case.gamma), torch.tensor(case.beta)
+    """The kernels themselves, which allocate what they return."""
+    x, dy, gamma, beta = _tensors(case, "x", "dy", "gamma", "beta")
     forward_kernel = torch.ops.aten.native_batch_norm.default
     backward_kernel = torch.ops.aten.native_batch_norm_backward.default
     every = [True, True, True]
 
     def forward():
-        return forward_kernel(x, gamma, beta, None, None, True, 0.0, EPSILON)
+        y, *saved = forward_kernel(x, gamma, beta, None, None, True, 0.0, EPSILON)
+        return y, saved
 
     def backward(saved):
         return backward_kernel(dy, x, gamma, None, None, *saved, True, EPSILON, every)
 
-    def both():
-        y, *saved = forward()
-        return y, backward(saved)
-
-    kept = forward()[1:]
-    yield "forward", Task(forward, in_numpy(base.output_first))
-    yield "backward", Task(lambda: backward(kept), in_numpy(base.gradients))
-    yield "forward+backward", Task(both, in_numpy(base.output_and_gradients))
+    return base.Kernels(forward, backward, numpy=_in_numpy)
 
 
 def network_of(values):
     """The network that has these values."""
     layers = []
-    last = base.depth(values) - 1
-    for place in range(last + 1):
+    for place in range(base.depth(values)):
         weight, bias = values[f"weight{place}"], values.get(f"bias{place}")
+        layers += [nn.ReLU()] if place else []
         layers.append(nn.Linear(*weight.shape, bias=bias is not None))
-        pairs = [(layers[-1].weight, weight.T), (layers[-1].bias, bias)]
+        state = {"weight": weight.T} | ({} if bias is None else {"bias": bias})
+        layers[-1].load_state_dict({k: torch.tensor(v) for k, v in state.items()})
         if f"gamma{place}" in values:
-            norm = nn.BatchNorm1d(weight.shape[1], eps=EPSILON, momentum=1 - MOMENTUM)
-            layers.append(norm)
-            own = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-            names = ("gamma", "beta", "mean", "variance")
-            pairs += [(a, values[f"{name}{place}"]) for a, name in zip(own, names, strict=True)]
-        with torch.no_grad():
-            for own, value in pairs:
-                if value is not None:
-                    own.copy_(torch.tensor(value))
-        if place < last:
-            layers.append(nn.ReLU())
+            layers.append(nn.BatchNorm1d(weight.shape[1], eps=EPSILON, momentum=1 - MOMENTUM))
+            for name, own in _PARTS.items():
+                with torch.no_grad():
+                    getattr(layers[-1], own).copy_(torch.tensor(values[f"{name}{place}"]))
     return nn.Sequential(*layers)
 
 
-def trainer(setup, compiled=lambda function: function, fused=None):
-    """A Trainer whose step is the one of PyTorch's own tutorials; fused: SGD in one kernel."""
-    network = network_of(setup.values)
+_PARTS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
+
+
+def values_of(network, rows):
+    """The network's values by the names of a Setup, after batches of so many rows."""
+    found, place = {}, -1
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            place += 1
+            found[f"weight{place}"] = layer.weight.T
+            if layer.bias is not None:
+                found[f"bias{place}"] = layer.bias
+        elif isinstance(layer, nn.BatchNorm1d):
+            found |= {f"{name}{place}": getattr(layer, own) for name, own in _PARTS.items()}
+            # PyTorch averages variances over m - 1. The first one, 1, is no batch's.
+            start = MOMENTUM ** layer.num_batches_tracked.item()
+            found[f"variance{place}"] = start + (layer.running_var - start) * ((rows - 1) / rows)
+    return {name: value.detach().numpy().copy() for name, value in found.items()}
+
+
+def step_of(network, compiled=lambda function: function, fused=None):
+    """A step as PyTorch's own tutorials have it; fused: SGD in one kernel."""
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, fused=fused)
 
     @compiled
@@ -141,41 +135,19 @@ def trainer(setup, compiled=lambda function: function, fused=None):
         optimizer.step()
         return loss.item()
 
-    rows = len(setup.batches[0][0])
+    return step
 
-    def values():
-        found, place = {}, -1
-        for layer in network:
-            names = ("weight", "bias") if isinstance(layer, nn.Linear) else ("gamma", "beta")
-            place += isinstance(layer, nn.Linear)
-            for name, value in zip(names, layer.parameters(), strict=False):
-                array = value.detach().numpy().copy()
-                found[f"{name}{place}"] = array.T if name == "weight" else array
-            if isinstance(layer, nn.BatchNorm1d):
-                found[f"mean{place}"] = layer.running_mean.numpy().copy()
-                # PyTorch averages variances over m - 1. The first one, 1, is no batch's.
-                start = MOMENTUM ** layer.num_batches_tracked.item()
-                moved = layer.running_var.numpy() - start
-                found[f"variance{place}"] = start + moved * ((rows - 1) / rows)
-        return found
 
+def step_task(setup, **how):
+    """The Task of such a step."""
+    network = network_of(setup.values)
     batches = [(torch.tensor(images), torch.tensor(labels)) for images, labels in setup.batches]
-    return base.Trainer(step, batches, values)
-
-
-def folded(network):
-    """The network with each batch norm folded into the Linear before it."""
-    layers = []
-    for layer in network:
-        if isinstance(layer, nn.BatchNorm1d):
-            layers[-1] = nn.utils.fusion.fuse_linear_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-    return nn.Sequential(*layers).eval()
+    step, rows = step_of(network, **how), len(batches[0][0])
+    return base.training_task(setup, step, batches, lambda: values_of(network, rows))
 
 
 def evaluation(network, images, rows=None):
-    """A Task: the classes of the images, so many at a time, or all."""
+    """A function: the classes of the images, so many at a time, or all."""
     x = torch.tensor(images)
 
     def classes():
@@ -183,20 +155,7 @@ def evaluation(network, images, rows=None):
             blocks = [x] if rows is None else x.split(rows)
             return torch.cat([network(block).argmax(1) for block in blocks])
 
-    return Task(classes, base.classes)
-
-
-def data_loop(setup, data, batch_size, steps):
-    """A Task: so many steps on shuffled batches of a DataLoader, as PyTorch's tutorials have it."""
-    step = trainer(setup).step
-    images = torch.utils.data.TensorDataset(*map(torch.from_numpy, data))
-    loader = torch.utils.data.DataLoader(images, batch_size, shuffle=True, drop_last=True)
-
-    def run():
-        for batch in islice(chain.from_iterable(repeat(loader)), steps):
-            step(*batch)
-
-    return Task(run, units=steps)
+    return classes
 
 
 class TorchPeer(base.Peer):
@@ -204,26 +163,57 @@ class TorchPeer(base.Peer):
 
     library = "pytorch"
 
-    def kernels(self, case: base.KernelCase) -> Kernels:
-        for operation, task in autograd_path(case):
-            yield operation, "PyTorch", task
-        for operation, task in native_kernels(case):
-            yield operation, "PyTorch, native kernels", task
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
+        return {"PyTorch": autograd_path(case), "PyTorch, native kernels": native_kernels(case)}
 
-    def trainers(self, setup: base.Setup) -> dict[str, base.Trainer]:
-        return {"PyTorch": trainer(setup), "PyTorch, fused SGD": trainer(setup, fused=True)}
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        return {"PyTorch": step_task(setup), "PyTorch, fused SGD": step_task(setup, fused=True)}
 
-    def loops(
-        self, setup: base.Setup, data: tuple[Array, Array], batch_size: int, steps: int
-    ) -> dict[str, Task]:
-        return {"PyTorch, DataLoader": data_loop(setup, data, batch_size, steps)}
+    def loops(self, setup: base.Setup, data, steps: int) -> dict[str, Task]:
+        step, rows = step_of(network_of(setup.values)), len(setup.batches[0][0])
+        images = torch.utils.data.TensorDataset(*map(torch.from_numpy, data.train))
+        loader = torch.utils.data.DataLoader(images, rows, shuffle=True, drop_last=True)
 
-    def evaluations(self, values: base.Values, images: Array) -> dict[str, Task]:
+        def run():
+            for batch in islice(chain.from_iterable(repeat(loader)), steps):
+                step(*batch)
+
+        return {"PyTorch, DataLoader": Task(run, steps)}
+
+    def evaluations(self, values: base.Values, images: base.Array):
         network = network_of(values).eval()
-        tasks = {
+        ways = {
             "PyTorch, whole": evaluation(network, images),
             "PyTorch, blocks of 500": evaluation(network, images, 500),
         }
         if "gamma0" in values:
-            tasks["PyTorch, folded, blocks of 500"] = evaluation(folded(network), images, 500)
-        return tasks
+            folded = []
+            for layer in network:
+                if isinstance(layer, nn.BatchNorm1d):
+                    folded[-1] = nn.utils.fusion.fuse_linear_bn_eval(folded[-1], layer)
+                else:
+                    folded.append(layer)
+            network = nn.Sequential(*folded).eval()
+            ways["PyTorch, folded, blocks of 500"] = evaluation(network, images, 500)
+        return ways
+
+
+class TorchCompilePeer(base.Peer):
+    """The same PyTorch code, compiled to C++ for each shape; it needs a C++ compiler."""
+
+    library = "torch.compile"
+
+    def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
+        return {self.library: autograd_path(case, self._compiler())}
+
+    def steps(self, setup: base.Setup) -> dict[str, Task]:
+        return {self.library: step_task(setup, compiled=self._compiler())}
+
+    def evaluations(self, values: base.Values, images: base.Array):
+        network = self._compiler()(network_of(values).eval())
+        return {f"{self.library}, whole": evaluation(network, images)}
+
+    def _compiler(self):
+        # What was compiled for another shape counts towards a limit, after which it stays eager.
+        torch.compiler.reset()
+        return partial(torch.compile, dynamic=False)
