@@ -1,12 +1,13 @@
 """Batch normalization, fast: Ioffe & Szegedy 2015, Algorithms 1 and 2 and section 3."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.numerics.blocks import SINGLE, Blocks
+from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, put_back, writable
@@ -141,7 +142,7 @@ def batch_norm_operation(
     shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float
 ) -> "_BatchStatistics":
     """Batch normalization at work on arrays of this shape and type."""
-    small = dtype == np.float32 and int(np.prod(shape)) <= SINGLE
+    small = dtype == np.float32 and prod(shape) <= SMALL
     return (BatchNormOperation if small else LargeBatchNormOperation)(shape, dtype, epsilon)
 
 
@@ -152,7 +153,7 @@ class _BatchStatistics(Operation):
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._shape, self._features, self._dtype = shape, shape[-1], dtype
-        self._rows = int(np.prod(shape[:-1]))
+        self._rows = prod(shape[:-1])
         self._size, self._epsilon = constant(float(self._rows), "d"), constant(epsilon, "d")
         self._mean, self._variance = np.empty(self._features), np.empty(self._features)
         self._std = np.empty(self._features)
@@ -223,12 +224,13 @@ class BatchNormOperation(_BatchStatistics):
 
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
+        features = self._features
         self._dy, self._products = np.empty(self._shape), np.empty(self._shape)
-        self._dy_rows = self._dy.reshape(self._rows, self._features)
-        self._product_rows = self._products.reshape(self._rows, self._features)
-        self._sum_dy, self._sum_products = np.empty(self._features), np.empty(self._features)
-        self._shift = np.empty(self._features, self._dtype)
-        self._slope = np.empty(self._features, self._dtype)
+        self._dy_rows = self._dy.reshape(self._rows, features)
+        self._product_rows = self._products.reshape(self._rows, features)
+        self._sums, self._means = np.empty((2, features)), np.empty((2, features), self._dtype)
+        self._sum_dy, self._sum_products = self._sums
+        self._mean_dy, self._mean_product = self._means
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         """Writes dx, unless it is None, dgamma and dbeta."""
@@ -240,10 +242,9 @@ class BatchNormOperation(_BatchStatistics):
         xp.copyto(dgamma, self._sum_products)
         if dx is None:
             return
-        xp.divide(self._sum_dy, self._size, out=self._shift)
-        xp.divide(self._sum_products, self._size, out=self._slope)
-        xp.multiply(self._x_hat, self._slope, out=dx)
-        xp.add(dx, self._shift, out=dx)
+        xp.divide(self._sums, self._size, out=self._means)
+        xp.multiply(self._x_hat, self._mean_product, out=dx)
+        xp.add(dx, self._mean_dy, out=dx)
         xp.subtract(dy, dx, out=dx)
         xp.multiply(dx, self._scale, out=dx)
 
@@ -269,9 +270,8 @@ class LargeBatchNormOperation(_BatchStatistics):
         super().__init__(shape, dtype, epsilon)
         features, kind = self._features, dtype.char
         self._blocks = Blocks(shape)
-        self._sums = ColumnSums(features, self._blocks.largest, kind)
         self._share = constant(self._rows * SHARE, "d")
-        self._centred, self._squares = np.empty(shape, dtype), self._blocks.room(kind)
+        self._centred = np.empty(shape, dtype)
         self._remainder, self._square = np.empty(features), np.empty(features)
         self._scale, self._shift = np.empty(features), np.empty(features)
         self._is_fine = np.empty(features, bool)
@@ -325,13 +325,15 @@ class LargeBatchNormOperation(_BatchStatistics):
         """Writes x - center, the mean of that, and the variance."""
         xp.copyto(self._remainder, 0)
         xp.copyto(self._variance, 0)
-        of = self._blocks.of
-        blocks = zip(of(x), of(self._centred), self._squares, self._center, strict=True)
+        of, kind = self._blocks.of, self._dtype.char
+        sums = ColumnSums(self._features, self._blocks.largest, kind)
+        room = self._blocks.room("products", kind)
+        blocks = zip(of(x), of(self._centred), room, self._center, strict=True)
         for x_block, centred, squares, center in repeated(xp, blocks):
             xp.subtract(x_block, center, out=centred)
-            self._sums.add(xp, centred, self._remainder)
+            sums.add(xp, centred, self._remainder)
             xp.multiply(centred, centred, out=squares)
-            self._sums.add(xp, squares, self._variance)
+            sums.add(xp, squares, self._variance)
         xp.divide(self._remainder, self._share, out=self._remainder)
         xp.divide(self._variance, self._share, out=self._variance)
         xp.multiply(self._remainder, self._remainder, out=self._square)
@@ -345,10 +347,6 @@ class LargeBatchNormOperation(_BatchStatistics):
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
         kind = self._dtype.char
-        self._sums = ColumnSums(self._features, self._blocks.largest, kind)
-        self._products = self._blocks.room(kind)
-        self._exact_dy, self._exact_products = self._blocks.room("d"), self._blocks.room("d")
-        self._exact_sums = ColumnSums(self._features, self._blocks.largest, "d")
         self._sum_dy, self._sum_products = np.empty(self._features), np.empty(self._features)
         self._slope, self._shift = np.empty(self._features), np.empty(self._features)
         self._slopes, self._each_slope = self._blocks.vector(kind)
@@ -360,21 +358,25 @@ class LargeBatchNormOperation(_BatchStatistics):
         dy_blocks, centred_blocks = blocks.of(dy), blocks.of(self._centred)
         xp.copyto(self._sum_dy, 0)
         xp.copyto(self._sum_products, 0)
-        if dy.dtype == np.float32 and self._has_mean(xp, dy):
+        exact = dy.dtype == np.float32 and self._has_mean(xp, dy)
+        kind = "d" if exact else dy.dtype.char
+        sums = ColumnSums(self._features, blocks.largest, kind)
+        products = blocks.room("products", kind)
+        if exact:
             # Roundings of products that all go one way are not small beside sums that cancel.
-            each = zip(dy_blocks, centred_blocks, self._exact_dy, self._exact_products, strict=True)
-            for dy_block, centred, exact, products in repeated(xp, each):
-                xp.copyto(exact, dy_block)
-                xp.copyto(products, centred)
-                xp.multiply(exact, products, out=products)
-                self._exact_sums.add(xp, exact, self._sum_dy)
-                self._exact_sums.add(xp, products, self._sum_products)
+            each = zip(dy_blocks, centred_blocks, blocks.room("dy", "d"), products, strict=True)
+            for dy_block, centred, exact_dy, product in repeated(xp, each):
+                xp.copyto(exact_dy, dy_block)
+                xp.copyto(product, centred)
+                xp.multiply(exact_dy, product, out=product)
+                sums.add(xp, exact_dy, self._sum_dy)
+                sums.add(xp, product, self._sum_products)
         else:
-            few = zip(dy_blocks, centred_blocks, self._products, strict=True)
-            for dy_block, centred, products in repeated(xp, few):
-                self._sums.add(xp, dy_block, self._sum_dy)
-                xp.multiply(dy_block, centred, out=products)
-                self._sums.add(xp, products, self._sum_products)
+            few = zip(dy_blocks, centred_blocks, products, strict=True)
+            for dy_block, centred, product in repeated(xp, few):
+                sums.add(xp, dy_block, self._sum_dy)
+                xp.multiply(dy_block, centred, out=product)
+                sums.add(xp, product, self._sum_products)
         xp.divide(self._sum_dy, SHARE, out=self._sum_dy)
         xp.divide(self._sum_products, SHARE, out=self._sum_products)
         xp.multiply(self._sum_dy, self._remainder, out=self._shift)
@@ -477,14 +479,12 @@ class BatchNormInferenceOperation(Operation):
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
         features = self._shape[-1]
-        self._exact_dy, self._products = self._blocks.room("d"), self._blocks.room("d")
-        self._sums = ColumnSums(features, self._blocks.largest, "d")
         self._sum_dy, self._sum_products = np.empty(features), np.empty(features)
         self._exact_means, self._each_exact_mean = self._blocks.vector("d")
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         """Writes dx, unless it is None, dgamma and dbeta."""
-        of = self._blocks.of
+        of, sums = self._blocks.of, ColumnSums(dy.shape[-1], self._blocks.largest, "d")
         xp.copyto(self._sum_dy, 0)
         xp.copyto(self._sum_products, 0)
         xp.copyto(self._exact_means, self._mean)
@@ -493,8 +493,8 @@ class BatchNormInferenceOperation(Operation):
             zip(
                 of(dy),
                 of(self._x),
-                self._exact_dy,
-                self._products,
+                self._blocks.room("dy", "d"),
+                self._blocks.room("products", "d"),
                 self._each_exact_mean,
                 strict=True,
             ),
@@ -504,8 +504,8 @@ class BatchNormInferenceOperation(Operation):
             xp.copyto(products, x_block)
             xp.subtract(products, center, out=products)
             xp.multiply(exact, products, out=products)
-            self._sums.add(xp, exact, self._sum_dy)
-            self._sums.add(xp, products, self._sum_products)
+            sums.add(xp, exact, self._sum_dy)
+            sums.add(xp, products, self._sum_products)
         xp.divide(self._sum_dy, SHARE, out=dbeta)
         xp.divide(self._sum_products, SHARE, out=self._sum_products)
         xp.divide(self._sum_products, self._std, out=dgamma)

@@ -1,12 +1,14 @@
 """A fully connected layer, as three matrix products."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.numerics.blocks import Blocks
+from npbn.numerics.blocks import SMALL, Blocks
+from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation
 from npbn.numerics.sums import SHARE, ColumnSums
@@ -25,9 +27,9 @@ class DenseOperation(Operation):
         weight_shape: tuple[int, int],
         has_bias: bool,
     ) -> None:
-        self._dtype, self._weight_shape, self.has_bias = dtype, weight_shape, has_bias
-        self.output_shape = (*shape[:-1], weight_shape[1])
-        self._rows = int(np.prod(shape[:-1]))
+        self.output_shape, self.has_bias = (*shape[:-1], weight_shape[1]), has_bias
+        self._rows, self._is_small = prod(shape[:-1]), prod(self.output_shape) <= SMALL
+        self._ones = constant(1.0, "d", self._rows) if self._is_small else None
 
     def forward(self, xp: Any, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         """Writes y."""
@@ -39,20 +41,26 @@ class DenseOperation(Operation):
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
         if self.has_bias:
-            features = self._weight_shape[1]
-            self._blocks, self._sum_dy = Blocks(self.output_shape), np.empty(features)
-            self._sums = ColumnSums(features, self._blocks.largest, self._dtype.char)
+            self._sum_dy = np.empty(self.output_shape[-1])
+            if self._is_small:
+                self._dy = np.empty((self._rows, self.output_shape[-1]))
 
     def backward(
         self, xp: Any, dy: Array, dx: Array | None, dweight: Array, dbias: Array | None
     ) -> None:
         """Writes dx, unless it is None, dweight, and dbias where there is a bias."""
-        inner, outer = self._weight_shape
-        xp.matmul(self.x.reshape(self._rows, inner).T, dy.reshape(self._rows, outer), out=dweight)
-        if dbias is not None:
+        x_rows, dy_rows = (each.reshape(self._rows, each.shape[-1]) for each in (self.x, dy))
+        xp.matmul(x_rows.T, dy_rows, out=dweight)
+        if dbias is not None and self._is_small:
+            xp.copyto(self._dy, dy_rows)
+            xp.dot(self._ones, self._dy, out=self._sum_dy)
+            xp.copyto(dbias, self._sum_dy)
+        elif dbias is not None:
+            blocks = Blocks(dy.shape)
+            sums = ColumnSums(blocks.features, blocks.largest, dy.dtype.char)
             xp.copyto(self._sum_dy, 0)
-            for block in repeated(xp, self._blocks.of(dy)):
-                self._sums.add(xp, block, self._sum_dy)
+            for block in repeated(xp, blocks.of(dy)):
+                sums.add(xp, block, self._sum_dy)
             xp.divide(self._sum_dy, SHARE, out=dbias)
         if dx is not None:
             xp.matmul(dy, self.weight.T, out=dx)

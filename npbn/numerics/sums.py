@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from npbn._checks import Array
 from npbn.numerics.constants import constant
+from npbn.numerics.scratch import scratch
 
 # Beside a large number a float32 sum loses the digits of small ones, so few are added in float32:
 # four rows by a product, and the sums in pairs, twice; the rest in float64.
@@ -15,14 +14,14 @@ SHARE = 1 / 16
 
 
 class ColumnSums:
-    """SHARE times the sum of each column, in float64, added up block by block."""
+    """SHARE times the sum of each column, in float64, added up block by block, for one call."""
 
     def __init__(self, features: int, largest: int, dtype: str) -> None:
         """largest: the values of the largest block."""
         self._features, self._kind = features, dtype
-        self._fours = np.empty(largest // FOURS, dtype)
-        self._few = np.empty(max(largest // FOURS, 3 * features))
-        self._sum = np.empty(features)
+        self._fours = scratch("fours", largest // FOURS, dtype)
+        self._few = scratch("few", max(largest // FOURS, 3 * features), "d")
+        self._sum = scratch("sum", features, "d")
 
     def add(self, xp: Any, block: Array, total: Array) -> None:
         """Add the sums of a block (rows, D), or of one with rows folded, to total."""
