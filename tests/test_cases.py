@@ -23,7 +23,7 @@ each_room = pytest.mark.parametrize("room", ROOMS.values(), ids=ROOMS)
 
 
 def make(name, shape=(6, 4), dtype=np.float64, seed=0):
-    return CASES[name](np.random.default_rng(seed), shape, dtype)
+    return CASES[name].inputs(np.random.default_rng(seed), shape, dtype)
 
 
 def first(inputs):

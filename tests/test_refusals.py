@@ -163,7 +163,9 @@ def draw_case(data):
     name = data.draw(st.sampled_from(list(CASES)), label="operation")
     shape = data.draw(st.sampled_from(SHAPES), label="shape")
     dtype = data.draw(st.sampled_from(DTYPES), label="type")
-    return name, CASES[name](np.random.default_rng(data.draw(st.integers(0, 9))), shape, dtype)
+    return name, CASES[name].inputs(
+        np.random.default_rng(data.draw(st.integers(0, 9))), shape, dtype
+    )
 
 
 def draw_array(data, right, still_right=lambda shape: False):

@@ -32,7 +32,7 @@ class KernelCase:
     def __init__(self, shape: Sequence[int], dtype: str) -> None:
         self.shape, self.dtype = tuple(shape), dtype
         rng = np.random.default_rng(0)
-        inputs = CASES["batch_norm_inference"](rng, self.shape, np.dtype(dtype))
+        inputs = CASES["batch_norm_inference"].inputs(rng, self.shape, np.dtype(dtype))
         self.x, self.gamma, self.beta = (inputs[name] for name in ("x", "gamma", "beta"))
         self.mean, self.variance = inputs["mean"], inputs["variance"]
         self.dy = rng.standard_normal(self.shape).astype(dtype)

@@ -1,4 +1,4 @@
-"""Is a backward pass right? A gradient check, and the table of all operations."""
+"""Is a backward pass right? The gradient check, and its report."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,11 +9,10 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn import functional
-from npbn._cases import CASES
 from npbn._checks import Array, Statistics
-from npbn._derivatives import derivative_at_0, natural_size
-from npbn.layers import BatchNorm, Layer
+from npbn.layers import Layer
 from npbn.layers.foreign import adapted, within
+from npbn.testing.derivatives import derivative_at_0, natural_size
 
 # Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
 # random, and its derivative along one random direction through all entries beside them.
@@ -24,7 +23,7 @@ SMALLEST = 8
 
 Direction = tuple[Array, Array]
 
-__all__ = ["CASES", "GradientReport", "gradient_check"]
+__all__ = ["GradientReport", "gradient_check"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +137,18 @@ def gradient_check(
 def _check_values(layer: Layer) -> None:
     """ValueError for two values a feature, after a forward pass with the batch's statistics."""
     for each in within([layer]):
-        if isinstance(each, BatchNorm) and 0 < each._values <= 2:
-            came, left = ("one value", "0") if each._values == 1 else ("two values", "-1 and 1")
+        if 0 < (values := _batch_values(each)) <= 2:
+            came, left = ("one value", "0") if values == 1 else ("two values", "-1 and 1")
             raise ValueError(
                 f"{each!r}: got {came} a feature, of which batch statistics leave {left}, whatever "
                 "x is: no gradient reaches x and a wrong one may look right; pass more rows "
                 '(8, say), or statistics="population"'
             )
+
+
+def _batch_values(layer: Layer) -> int:
+    """Of how many values a feature the last batch's statistics were; 0 where it takes none."""
+    return getattr(layer, "_values", 0)
 
 
 class _Probe:
