@@ -99,13 +99,13 @@ class Case:
         return result if isinstance(result, tuple) else (result,)
 
     def results(self, room: ModuleType, inputs: Inputs, dy: Array | None = None) -> dict[str, Any]:
-        """All that the operation computes, by name: "y" and the gradients.
+        """All that the operation computes, by name: "y" or "loss", and the gradients.
 
         dy: None for a random one. A loss, and softmax, take none.
         """
         y, cache = self.forward(room, inputs)
         if self.is_loss:
-            return {"y": y, self.gradients[0]: cache}
+            return {"loss": y, self.gradients[0]: cache}
         if not self.gradients:
             return {"y": y}
         if dy is None:
