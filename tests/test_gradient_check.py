@@ -128,13 +128,48 @@ def test_a_nested_network_passes():
     assert report, report
 
 
+class Counted(Tanh):
+    """Says how many forward passes there were."""
+
+    passes = 0
+
+    def forward(self, x):
+        Counted.passes += 1
+        return super().forward(x)
+
+
 @pytest.mark.parametrize("norm", [None, BatchNorm], ids=["plain", "batch norm"])
-def test_the_network_of_the_lesson_passes(norm):
-    lesson = network(norm, sizes=(784, 100, 100, 100, 10))
-    images = np.random.default_rng(0).uniform(0, 1, (6, 784)).astype(np.float32)
-    report = gradient_check(lesson, images)
+def test_the_network_of_the_lesson_passes_by_two_forward_passes_a_derivative(norm):
+    layers = network(norm, sizes=(784, 100, 100, 100, 10)).layers
+    lesson = Sequential([*copy.deepcopy(layers), Counted()])
+    images = np.random.default_rng(0).uniform(0, 1, (16, 784)).astype(np.float32)
+    Counted.passes = 0
+    report = gradient_check(lesson, images, labels(16, 10))
     assert report, report
     assert report.largest_error < 1e-7
+    derivatives = sum(min(61, array.size) for array in (images, *lesson.parameters.values()))
+    assert Counted.passes < 2.1 * derivatives
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_check_that_takes_long_shows_how_far_it_is(progress, monkeypatch):
+    shown = []
+
+    class Bar:
+        def __init__(self, total, **options):
+            shown.append([total, 0, options["enabled"], options["delay"]])
+
+        def update(self):
+            shown[-1][1] += 1
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+    monkeypatch.setattr("npbn.testing.gradients.progress_bar", Bar)
+    each = network()
+    assert gradient_check(each, batch(), labels(), progress=progress)
+    looks = 3 * (18 + each.parameter_vector.size)
+    assert shown == [[looks, looks, progress, 2.0]]
 
 
 def test_a_large_array_is_checked_along_one_direction_too():
@@ -464,6 +499,22 @@ def test_smooth_functions_have_no_kink_at_0():
         assert set(report.kinks.values()) == {0}
 
 
+def test_a_kink_is_told_where_its_gradient_is_said_to_lie_between_both_sides():
+    class Absolute(Layer):
+        def forward(self, x):
+            self.sign = np.sign(x)
+            return abs(x)
+
+        def backward(self, dy):
+            return dy * self.sign
+
+    x = batch()
+    x[0, 0] = x[4, 2] = 0
+    report = gradient_check(Absolute(), x)
+    assert report, report
+    assert report.kinks == {"dx": 2}
+
+
 def test_a_wrong_gradient_beside_a_kink_is_found():
     x = batch()
     x[0, 0] = 0
@@ -618,12 +669,11 @@ def test_largest_error():
 
 
 def test_the_tolerance_decides():
-    report = gradient_check(BatchNorm(3), batch())
-    assert report
-    assert not gradient_check(BatchNorm(3), batch(), tolerance=report.largest_error / 2)
-    slightly_wrong = gradient_check(SlightlyWrong(3), batch())
-    assert not slightly_wrong
-    assert gradient_check(SlightlyWrong(3), batch(), tolerance=1e-4)
+    for tolerance in (1e-4, 1e-7, 1e-10):
+        assert gradient_check(BatchNorm(3), batch(), tolerance=tolerance)
+        slightly_wrong = gradient_check(SlightlyWrong(3), batch(), tolerance=tolerance)
+        assert bool(slightly_wrong) is (tolerance > 1e-5)
+    assert not gradient_check(BatchNorm(3), batch(), tolerance=1e-17)
 
 
 def test_the_same_seed_makes_the_same_report():
@@ -662,6 +712,7 @@ def test_the_same_seed_makes_the_same_report():
         ({"tolerance": np.nan}, ValueError, "tolerance: expected a finite number above 0"),
         ({"seed": -1}, ValueError, "seed: expected at least 0"),
         ({"seed": 0.5}, TypeError, "seed: expected a whole number"),
+        ({"progress": 1}, TypeError, "progress: expected True or False"),
     ],
     ids=str,
 )
