@@ -27,11 +27,18 @@ class ProgressBar(Protocol):
 
 
 def progress_bar(
-    total: int, *, enabled: bool = True, description: str = "", unit: str = "step", initial: int = 0
+    total: int,
+    *,
+    enabled: bool = True,
+    description: str = "",
+    unit: str = "step",
+    initial: int = 0,
+    delay: float = 0.0,
 ) -> ProgressBar:
     """A context manager with update(n=1), set_postfix_str(text) and close().
 
     total: units in all; initial: how many of them were done before, as when a run is resumed.
+    delay: so many seconds pass before anything is shown.
     A notebook gets tqdm's notebook bar, or its text bar if ipywidgets is missing; a terminal the
     text bar. If enabled is False, or standard error is a file or a pipe, nothing is shown.
     """
@@ -46,6 +53,7 @@ def progress_bar(
         desc=description or None,
         unit=f" {unit}",
         miniters=1,
+        delay=delay,
         dynamic_ncols=not notebook,
     )
     return shown

@@ -50,18 +50,18 @@ BAD_OUTS = {
     "read-only": (LAYOUTS["read-only"], ValueError, "read-only"),
 }
 
-# What is no batch of floats (N, 4), and the error; {x} stands for the argument's name.
+# What is no batch of floats, made of a float64 one, and the error; {x} is the argument's name.
 BAD_BATCHES = {
-    "integers": (np.ones((6, 4), int), TypeError, "int64: pass {x}.astype"),
-    "bools": (np.ones((6, 4), bool), TypeError, "bool: pass {x}.astype"),
-    "half": (np.ones((6, 4), np.float16), TypeError, "float16: pass {x}.astype"),
-    "complex": (np.ones((6, 4), complex), TypeError, "expected float32 or float64"),
-    "images": (np.ones((6, 4), np.uint8), TypeError, r"{x}.astype\(np.float32\) / 255"),
-    "list": ([[1.0] * 4] * 6, TypeError, "pass np.asarray"),
-    "None": (None, TypeError, "None"),
-    "one axis": (np.ones(4), ValueError, r"pass {x}\[np.newaxis\]"),
-    "no axis": (np.array(1.0), ValueError, "two axes or more"),
-    "no rows": (np.ones((0, 4)), ValueError, "the empty shape"),
+    "integers": (lambda a: a.astype(int), TypeError, "int64: pass {x}.astype"),
+    "bools": (lambda a: a > 0, TypeError, "bool: pass {x}.astype"),
+    "half": (lambda a: a.astype(np.float16), TypeError, "float16: pass {x}.astype"),
+    "complex": (lambda a: a.astype(complex), TypeError, "expected float32 or float64"),
+    "images": (lambda a: abs(a).astype(np.uint8), TypeError, r"{x}.astype\(np.float32\) / 255"),
+    "list": (lambda a: a.tolist(), TypeError, "pass np.asarray"),
+    "None": (lambda a: None, TypeError, "None"),
+    "one axis": (lambda a: a[0].reshape(-1), ValueError, r"pass {x}\[np.newaxis\]"),
+    "no axis": (lambda a: np.array(1.0), ValueError, "two axes or more"),
+    "no rows": (lambda a: a[:0], ValueError, "the empty shape"),
 }
 
 
@@ -97,7 +97,7 @@ def bad_out(request):
 
 @pytest.fixture(params=BAD_BATCHES.values(), ids=BAD_BATCHES)
 def bad_batch(request):
-    """A value that is no batch of floats, the error and its message."""
+    """A function that makes of a batch what is none, the error and its message."""
     return request.param
 
 

@@ -25,7 +25,7 @@ each_mode = pytest.mark.parametrize(("training", "statistics"), MODES.values(), 
 
 def make(shape=(7, 5), dtype=np.float64, seed=0):
     """Keyword arguments of batch_norm_inference: x, gamma, beta, epsilon, mean, variance."""
-    return CASES["batch_norm_inference"](np.random.default_rng(seed), shape, dtype)
+    return CASES["batch_norm_inference"].inputs(np.random.default_rng(seed), shape, dtype)
 
 
 def upstream(x, seed=1):

@@ -20,7 +20,7 @@ each_bias = pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no 
 
 
 def make(shape=(7, 5), dtype=np.float64, use_bias=True, seed=0):
-    inputs = CASES["dense"](np.random.default_rng(seed), shape, dtype)
+    inputs = CASES["dense"].inputs(np.random.default_rng(seed), shape, dtype)
     if not use_bias:
         del inputs["bias"]
     return inputs

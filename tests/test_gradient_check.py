@@ -17,6 +17,7 @@ from npbn import (
     Sigmoid,
     Tanh,
     gradient_check,
+    reference,
 )
 
 MODES = {
@@ -33,17 +34,10 @@ ACTIVATIONS = {
 }
 LAYERS = {
     "Dense": lambda: Dense(3, 4, rng=0),
-    "Dense without bias": lambda: Dense(3, 4, use_bias=False, rng=0),
     "BatchNorm": lambda: BatchNorm(3),
-    "BatchNorm, epsilon 1": lambda: BatchNorm(3, epsilon=1),
-    "BatchNorm without beta": lambda: BatchNorm(3, center=False),
-    "BatchNorm without gamma": lambda: BatchNorm(3, scale=False),
-    "BatchNorm without either": lambda: BatchNorm(3, center=False, scale=False),
     "Dropout": lambda: Dropout(0.4, rng=0),
-    **ACTIVATIONS,
 }
 each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-each_layer = pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
 
 
@@ -74,24 +68,11 @@ def small_network(norm):
     return network(norm, Tanh, sizes=(3, 2, 2, 2))
 
 
+def wrong_names(report):
+    return [name for name, error in report.errors.items() if not error <= report.tolerance]
+
+
 # What is right passes
-
-
-@each_layer
-@each_mode
-def test_every_layer_passes(make_layer, mode):
-    report = gradient_check(make_layer(), batch(), **mode)
-    assert report, report
-    assert report.largest_error < 1e-7
-    assert next(iter(report.errors)) == "dx"
-    assert len(report.errors) == 1 + len(make_layer().parameters)
-
-
-@each_mode
-@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (3, 4, 3), (3, 3), (40, 3)], ids=str)
-def test_batch_norm_passes_in_every_shape(shape, mode):
-    report = gradient_check(BatchNorm(3), batch(shape), **mode)
-    assert report, report
 
 
 @pytest.mark.parametrize(
@@ -147,27 +128,56 @@ def test_a_nested_network_passes():
     assert report, report
 
 
-def test_a_network_with_feature_maps_passes():
-    layers = [Dense(3, 4, rng=0), BatchNorm(4), ReLU(), Dense(4, 2, rng=1), BatchNorm(2), Tanh()]
-    report = gradient_check(Sequential(layers), batch((2, 3, 2, 3)))
-    assert report, report
+class Counted(Tanh):
+    """Says how many forward passes there were."""
+
+    passes = 0
+
+    def forward(self, x):
+        Counted.passes += 1
+        return super().forward(x)
 
 
 @pytest.mark.parametrize("norm", [None, BatchNorm], ids=["plain", "batch norm"])
-def test_the_network_of_the_lesson_passes(norm):
-    lesson = network(norm, sizes=(784, 100, 100, 100, 10))
-    images = np.random.default_rng(0).uniform(0, 1, (6, 784)).astype(np.float32)
-    report = gradient_check(lesson, images)
+def test_the_network_of_the_lesson_passes_by_two_forward_passes_a_derivative(norm):
+    layers = network(norm, sizes=(784, 100, 100, 100, 10)).layers
+    lesson = Sequential([*copy.deepcopy(layers), Counted()])
+    images = np.random.default_rng(0).uniform(0, 1, (16, 784)).astype(np.float32)
+    Counted.passes = 0
+    report = gradient_check(lesson, images, labels(16, 10))
     assert report, report
     assert report.largest_error < 1e-7
+    derivatives = sum(min(61, array.size) for array in (images, *lesson.parameters.values()))
+    assert Counted.passes < 2.1 * derivatives
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_check_that_takes_long_shows_how_far_it_is(progress, monkeypatch):
+    shown = []
+
+    class Bar:
+        def __init__(self, total, **options):
+            shown.append([total, 0, options["enabled"], options["delay"]])
+
+        def update(self):
+            shown[-1][1] += 1
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+    monkeypatch.setattr("npbn.testing.gradients.progress_bar", Bar)
+    each = network()
+    assert gradient_check(each, batch(), labels(), progress=progress)
+    looks = 3 * (18 + each.parameter_vector.size)
+    assert shown == [[looks, looks, progress, 2.0]]
 
 
 def test_a_large_array_is_checked_along_one_direction_too():
     class LastEntry(Dense):
         """A mistake in one gradient of ten thousand: hardly drawn, yet on the way."""
 
-        def _backward(self, dy, cache, input_gradient, out):
-            dx = super()._backward(dy, cache, input_gradient, out)
+        def backward(self, dy):
+            dx = super().backward(dy)
             self.gradients["weight"][-1, -1] += 1
             return dx
 
@@ -179,248 +189,100 @@ def test_a_large_array_is_checked_along_one_direction_too():
 # What is wrong fails
 
 
-class Wrong(BatchNorm):
-    """Batch normalization whose backward pass puts the right pieces together wrongly."""
+class Equations(Layer):
+    """Batch normalization made of npbn.reference; its backward pass goes by `always`, if given."""
 
-    def _backward(self, dy, cache, input_gradient, out):
-        gamma, _ = self._scale_and_shift()
-        axes = tuple(range(dy.ndim - 1))
-        if not hasattr(cache, "x_hat"):  # population statistics
-            std = np.sqrt(cache.variance + self.epsilon)
-            x_hat = (cache.x - cache.mean) / std
+    def __init__(self, features, *, always=None, dtype=np.float64):
+        ones, numbers = np.ones(features, dtype), np.linspace(1, 2, features).astype(dtype)
+        super().__init__(
+            {"gamma": ones, "beta": 0 * ones},
+            {"population_mean": -numbers, "population_variance": numbers},
+        )
+        self.always = always
+
+    def forward(self, x, training=False, statistics=None):
+        self.statistics = statistics or ("batch" if training else "population")
+        self.x, self.gamma = x.copy(), self.parameters["gamma"].copy()
+        both = self.gamma, self.parameters["beta"]
+        y, self.cache = reference.batch_norm_forward(x, *both)
+        if self.statistics == "population":
+            y = reference.batch_norm_inference(x, *both, *self.state.values())
+        return y
+
+    def backward(self, dy):
+        if (self.always or self.statistics) == "batch":
+            gradients = reference.batch_norm_backward(dy, self.cache)
         else:
-            std, x_hat = cache.std, cache.x_hat
-        right = super()._backward(dy, cache, True, None)
-        self.m = dy.size // self.features
-        self.mean_dy, self.mean_dy_x_hat = dy.mean(axes), (dy * x_hat).mean(axes)
-        dx = self.dx(dy, right, x_hat, gamma, std)
-        self.change(self.gradients)
+            gradients = reference.batch_norm_inference_backward(
+                dy, self.x, self.gamma, *self.state.values()
+            )
+        dx, self.gradients["gamma"][...], self.gradients["beta"][...] = gradients
+        return self.changed(dx)
+
+    def changed(self, dx):
         return dx
 
-    def dx(self, dy, right, x_hat, gamma, std):
-        return right
 
-    def change(self, gradients):
-        pass
-
-
-class Zero(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return 0 * right
+class WrongSign(Equations):
+    def changed(self, dx):
+        return -dx
 
 
-class NoMeanTerm(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return gamma / std * (dy - x_hat * self.mean_dy_x_hat)
+class DbetaMean(Equations):
+    def changed(self, dx):
+        self.gradients["beta"][...] /= len(dx)
+        return dx
 
 
-class NoVarianceTerm(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return gamma / std * (dy - self.mean_dy)
+class SlightlyWrong(Equations):
+    def changed(self, dx):
+        self.gradients["gamma"][-1] *= 1 + 1e-5
+        return dx
 
 
-class ConstantStatistics(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return gamma / std * dy
-
-
-class GammaForgotten(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return right / gamma
-
-
-class StdForgotten(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return right * std
-
-
-class OneLessInTheVariance(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        share = self.m / (self.m - 1)
-        return gamma / std * (dy - self.mean_dy - share * x_hat * self.mean_dy_x_hat)
-
-
-class OneLessInBoth(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        share = self.m / (self.m - 1)
-        return gamma / std * (dy - share * (self.mean_dy + x_hat * self.mean_dy_x_hat))
-
-
-class VarianceTermDoubled(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return gamma / std * (dy - self.mean_dy - 2 * x_hat * self.mean_dy_x_hat)
-
-
-class WrongSign(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        return -right
-
-
-class NotANumber(Wrong):
-    def dx(self, dy, right, x_hat, gamma, std):
-        right.flat[3] = np.nan
-        return right
-
-
-class DgammaZero(Wrong):
-    def change(self, gradients):
-        gradients["gamma"][...] = 0
-
-
-class DgammaOfX(Wrong):
-    def change(self, gradients):
-        gradients["gamma"][...] += gradients["beta"]
-
-
-class DgammaOneEntry(Wrong):
-    def change(self, gradients):
-        gradients["gamma"][-1] *= 1 + 1e-5
-
-
-class DbetaMean(Wrong):
-    def change(self, gradients):
-        gradients["beta"][...] /= self.m
-
-
-class DbetaNotANumber(Wrong):
-    def change(self, gradients):
-        gradients["beta"][0] = np.nan
-
-
-class DbetaSwapped(Wrong):
-    def change(self, gradients):
-        gradients["beta"][...] = gradients["beta"][::-1].copy()
-
-
-WRONG_DX = [
-    Zero,
-    NoMeanTerm,
-    NoVarianceTerm,
-    ConstantStatistics,
-    GammaForgotten,
-    StdForgotten,
-    OneLessInTheVariance,
-    OneLessInBoth,
-    VarianceTermDoubled,
-    WrongSign,
-    NotANumber,
-]
-WRONG_DGAMMA = [DgammaZero, DgammaOfX, DgammaOneEntry]
-WRONG_DBETA = [DbetaMean, DbetaNotANumber, DbetaSwapped]
-each_wrong_dx = pytest.mark.parametrize("wrong", WRONG_DX)
-each_wrong = pytest.mark.parametrize("wrong", [*WRONG_DX, *WRONG_DGAMMA, *WRONG_DBETA])
-
-
-def wrong_names(report):
-    return [name for name, error in report.errors.items() if not error <= report.tolerance]
-
-
-def test_the_right_pieces_put_together_rightly_pass():
+def test_the_equations_pass():
     for mode in MODES.values():
-        assert gradient_check(Wrong(3), batch(), **mode)
-    assert gradient_check(network(Wrong), batch())
+        assert gradient_check(Equations(3), batch(), **mode)
+    assert gradient_check(network(Equations, dtype=np.float64), batch())
 
 
-@each_wrong
-@pytest.mark.parametrize(
-    ("mode", "shape"),
-    [("training", (6, 3)), ("training", (2, 3, 1, 3)), ("demonstration", (4, 3))],
-    ids=str,
-)
-def test_every_wrong_backward_fails_alone(wrong, mode, shape):
-    report = gradient_check(wrong(3), batch(shape), **MODES[mode])
-    assert not report
-    assert not report.largest_error <= 1e-7
-    if wrong in WRONG_DX:
-        assert wrong_names(report) == ["dx"]
-    else:
-        assert wrong_names(report) == ["d(gamma)" if wrong in WRONG_DGAMMA else "d(beta)"]
-
-
-@each_wrong
-def test_every_wrong_backward_fails_in_a_network(wrong):
-    names = set(wrong_names(gradient_check(small_network(wrong), batch((5, 3)))))
-    if wrong in WRONG_DX:
-        # All that lies before the second batch norm, and, but that two wrong signs make a right
-        # one, what lies before the first.
-        assert {"d(1.gamma)", "d(1.beta)", "d(3.weight)"} <= names
-        assert ({"dx", "d(0.weight)"} <= names) == (wrong is not WrongSign)
-    else:
-        parameter = "gamma" if wrong in WRONG_DGAMMA else "beta"
-        assert names == {f"d(1.{parameter})", f"d(4.{parameter})"}
-    # The last layer does not depend on it.
-    assert not {"d(6.weight)", "d(6.bias)"} & names
-
-
-@pytest.mark.parametrize("wrong", [NoVarianceTerm, OneLessInTheVariance, DbetaMean])
+@pytest.mark.parametrize("wrong", [WrongSign, DbetaMean])
 def test_the_loss_finds_a_wrong_backward_too(wrong):
     names = wrong_names(gradient_check(small_network(wrong), batch(), labels()))
     found = {name.removeprefix("loss: ") for name in names if name.startswith("loss: ")}
     assert found == {name for name in names if not name.startswith("loss: ")} != set()
+    # The last layer does not depend on it.
+    assert not {"d(6.weight)", "d(6.bias)"} & found
 
 
-@pytest.mark.parametrize("wrong", [Zero, OneLessInTheVariance, WrongSign])
-def test_one_wrong_layer_among_right_ones_is_found(wrong):
-    layers = [Dense(3, 4, rng=0), BatchNorm(4), Tanh(), Dense(4, 3, rng=1), wrong(3)]
-    names = wrong_names(gradient_check(Sequential(layers), batch()))
-    assert "dx" in names
-    assert "d(3.weight)" in names
-    assert not {"d(4.gamma)", "d(4.beta)"} & set(names)
-
-
-class BatchStatisticsAlways(BatchNorm):
-    """Backward as in training, whatever the statistics of the forward pass were."""
-
-    def backward(self, dy):
-        cache = self._take_cache()
-        if hasattr(cache, "x_hat"):
-            return self._backward(dy, cache, True, None)
-        x_hat = (cache.x - cache.x.mean(0)) / np.sqrt(cache.x.var(0) + self.epsilon)
-        self.gradients["beta"][...] = dy.sum(0)
-        self.gradients["gamma"][...] = (dy * x_hat).sum(0)
-        scale = self.gamma / np.sqrt(cache.x.var(0) + self.epsilon)
-        return scale * (dy - dy.mean(0) - x_hat * (dy * x_hat).mean(0))
-
-
-class PopulationStatisticsAlways(BatchNorm):
-    """Backward as in inference, whatever the statistics of the forward pass were."""
-
-    def backward(self, dy):
-        self._take_cache()
-        self.gradients["beta"][...] = dy.sum(0)
-        self.gradients["gamma"][...] = 0
-        return dy * self.gamma / np.sqrt(self.population_variance + self.epsilon)
-
-
-@pytest.mark.parametrize(
-    "make_it", [lambda kind: kind(3), small_network], ids=["alone", "in a network"]
-)
+@pytest.mark.parametrize("make_it", [lambda kind: kind(3), small_network], ids=["alone", "network"])
 def test_a_backward_with_the_other_statistics_fails(make_it):
-    x = batch()
-    for mode in (MODES["training"], MODES["demonstration"]):
-        assert gradient_check(make_it(BatchStatisticsAlways), x, **mode)
-        assert not gradient_check(make_it(PopulationStatisticsAlways), x, **mode)
-    for mode in (MODES["frozen"], MODES["inference"]):
-        report = gradient_check(make_it(BatchStatisticsAlways), x, **mode)
-        assert not report
-        assert "dx" in wrong_names(report)
+    def always(statistics):
+        return make_it(lambda features, **dtype: Equations(features, always=statistics, **dtype))
+
+    for name, mode in MODES.items():
+        used = "batch" if name in ("training", "demonstration") else "population"
+        other = "population" if used == "batch" else "batch"
+        assert gradient_check(always(used), batch(), **mode)
+        assert "dx" in wrong_names(gradient_check(always(other), batch(), **mode))
 
 
 class DenseBiasForgotten(Dense):
-    def _backward(self, dy, cache, input_gradient, out):
-        dx = super()._backward(dy, cache, input_gradient, out)
+    def backward(self, dy):
+        dx = super().backward(dy)
         self.gradients["bias"][...] = 0
         return dx
 
 
 class ReLUOfTheGradient(ReLU):
-    def _backward(self, dy, cache, input_gradient, out):
+    def backward(self, dy):
+        super().backward(dy)
         return np.maximum(dy, 0)
 
 
 class DropoutWithoutScale(Dropout):
-    def _backward(self, dy, cache, input_gradient, out):
-        return dy * (cache > 0)
+    def backward(self, dy):
+        return super().backward(dy) * (1 - self.rate)
 
 
 @pytest.mark.parametrize(
@@ -439,11 +301,11 @@ def test_a_layer_of_ones_own_is_checked():
             self.factor = factor
 
         def forward(self, x):
-            self._cache = x
+            self.x = x
             return x**2 * self.parameters["scale"]
 
         def backward(self, dy):
-            x = self._take_cache()
+            x = self.x
             self.gradients["scale"][...] = (dy * x**2).sum(0)
             return self.factor * x * dy * self.parameters["scale"]
 
@@ -459,23 +321,20 @@ class Negative(Layer):
     """A right layer without parameters, to be gone wrong."""
 
     def forward(self, x):
-        self._cache = x
         return -x
 
     def backward(self, dy):
-        self._take_cache()
         return -dy
 
 
 class InPlace(Negative):
     def forward(self, x):
-        self._cache = x
         return np.negative(x, out=x)
 
 
 class NoResult(Negative):
     def backward(self, dy):
-        self._take_cache()
+        pass
 
 
 class OtherShape(Negative):
@@ -522,71 +381,6 @@ class WeightOfTheFirstPass(Dense):
 
 def test_what_is_kept_of_an_earlier_pass_is_found():
     assert "dx" in wrong_names(gradient_check(WeightOfTheFirstPass(3, 4, rng=0), batch()))
-
-
-# Why dy is random
-
-HIDDEN_BY_ONES = [
-    Zero,
-    NoVarianceTerm,
-    GammaForgotten,
-    StdForgotten,
-    OneLessInTheVariance,
-    VarianceTermDoubled,
-    WrongSign,
-]
-
-
-def error_with_ones(layer, x, h=1e-4):
-    """The largest difference between dx and the derivative of sum(y), dy being all ones."""
-    layer.forward(x, training=True)
-    dx = layer.backward(np.ones(x.shape))
-    numeric = np.empty(x.shape)
-    for place in np.ndindex(x.shape):
-        start, sums = x[place], []
-        for step in (-h, h):
-            x[place] = start + step
-            sums.append(layer.forward(x, training=True).sum())
-        x[place] = start
-        numeric[place] = (sums[1] - sums[0]) / (2 * h)
-    return np.abs(dx - numeric).max()
-
-
-@each_wrong_dx
-def test_an_upstream_gradient_of_ones_hides_most_mistakes(wrong):
-    layer = wrong(3, dtype=np.float64)
-    layer.gamma = np.linspace(0.5, 2, 3)
-    error = error_with_ones(layer, batch())
-    if wrong in HIDDEN_BY_ONES:
-        assert error < 1e-9
-        assert not gradient_check(layer, batch())
-    else:
-        assert not error < 1e-3
-
-
-def test_ones_hide_a_wrong_dgamma_too():
-    # sum(1 * x_hat) is 0 whatever x is: so is a dgamma that nobody computed.
-    layer = DgammaZero(3, dtype=np.float64)
-    x = batch()
-    layer.forward(x, training=True)
-    layer.backward(np.ones(x.shape))
-    right = BatchNorm(3, dtype=np.float64)
-    right.forward(x, training=True)
-    right.backward(np.ones(x.shape))
-    np.testing.assert_allclose(layer.gradients["gamma"], right.gradients["gamma"], atol=1e-13)
-    assert not gradient_check(layer, x)
-
-
-def test_gamma_1_hides_a_forgotten_gamma_and_so_it_is_moved():
-    layer = GammaForgotten(3, dtype=np.float64)
-    x, dy = batch(), np.random.default_rng(5).standard_normal((6, 3))
-    layer.forward(x, training=True)
-    dx = layer.backward(dy)
-    right = BatchNorm(3, dtype=np.float64)
-    right.forward(x, training=True)
-    np.testing.assert_allclose(dx, right.backward(dy), atol=1e-15)
-    assert (layer.gamma == 1).all()
-    assert not gradient_check(layer, x)
 
 
 # The layer is left as it was
@@ -705,6 +499,22 @@ def test_smooth_functions_have_no_kink_at_0():
         assert set(report.kinks.values()) == {0}
 
 
+def test_a_kink_is_told_where_its_gradient_is_said_to_lie_between_both_sides():
+    class Absolute(Layer):
+        def forward(self, x):
+            self.sign = np.sign(x)
+            return abs(x)
+
+        def backward(self, dy):
+            return dy * self.sign
+
+    x = batch()
+    x[0, 0] = x[4, 2] = 0
+    report = gradient_check(Absolute(), x)
+    assert report, report
+    assert report.kinks == {"dx": 2}
+
+
 def test_a_wrong_gradient_beside_a_kink_is_found():
     x = batch()
     x[0, 0] = 0
@@ -716,6 +526,11 @@ def test_a_wrong_gradient_beside_a_kink_is_found():
 # Set-ups that prove nothing
 
 
+class Subclass(BatchNorm):
+    def backward(self, dy):
+        return super().backward(dy)
+
+
 @pytest.mark.parametrize("mode", [MODES["training"], MODES["demonstration"]], ids=str)
 @pytest.mark.parametrize("shape", [(2, 3), (2, 1, 3), (1, 2, 1, 3)], ids=str)
 @pytest.mark.parametrize(
@@ -724,7 +539,7 @@ def test_a_wrong_gradient_beside_a_kink_is_found():
         lambda: BatchNorm(3),
         lambda: Sequential([Dense(3, 4, rng=0), BatchNorm(4), Tanh()]),
         lambda: Sequential([Sequential([BatchNorm(3), Tanh()])]),
-        lambda: network(Wrong, sizes=(3, 4, 2)),
+        lambda: network(Subclass, sizes=(3, 4, 2)),
     ],
     ids=["layer", "network", "nested", "subclass"],
 )
@@ -850,17 +665,15 @@ def test_largest_error():
     report = gradient_check(network(), batch())
     assert type(report.largest_error) is float
     assert report.largest_error == max(report.errors.values())
-    assert np.isnan(gradient_check(DbetaNotANumber(3), batch()).largest_error)
-    assert gradient_check(Zero(3), batch()).largest_error == pytest.approx(1)
+    assert gradient_check(WrongSign(3), batch()).largest_error == pytest.approx(2)
 
 
 def test_the_tolerance_decides():
-    report = gradient_check(BatchNorm(3), batch())
-    assert report
-    assert not gradient_check(BatchNorm(3), batch(), tolerance=report.largest_error / 2)
-    slightly_wrong = gradient_check(DgammaOneEntry(3), batch())
-    assert not slightly_wrong
-    assert gradient_check(DgammaOneEntry(3), batch(), tolerance=1e-4)
+    for tolerance in (1e-4, 1e-7, 1e-10):
+        assert gradient_check(BatchNorm(3), batch(), tolerance=tolerance)
+        slightly_wrong = gradient_check(SlightlyWrong(3), batch(), tolerance=tolerance)
+        assert bool(slightly_wrong) is (tolerance > 1e-5)
+    assert not gradient_check(BatchNorm(3), batch(), tolerance=1e-17)
 
 
 def test_the_same_seed_makes_the_same_report():
@@ -899,6 +712,7 @@ def test_the_same_seed_makes_the_same_report():
         ({"tolerance": np.nan}, ValueError, "tolerance: expected a finite number above 0"),
         ({"seed": -1}, ValueError, "seed: expected at least 0"),
         ({"seed": 0.5}, TypeError, "seed: expected a whole number"),
+        ({"progress": 1}, TypeError, "progress: expected True or False"),
     ],
     ids=str,
 )

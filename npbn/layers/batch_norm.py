@@ -117,8 +117,7 @@ class BatchNorm(Layer):
     def _of_last_batch(self, row: int) -> Array | None:
         if self._batch is None:
             return None
-        vector, part = self._batch
-        return vector[part].reshape(2, -1)[row].astype(self.dtype)
+        return self._batch.statistics.reshape(2, -1)[row].astype(self.dtype)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -144,6 +143,7 @@ class BatchNorm(Layer):
             batch_norm_operation(shape, dtype, self.epsilon),
             inputs,
             gradients,
+            values=values,
             momentum=self.momentum,
             correction=correction.reshape(-1),
         )

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.layers.passes import Pass
-from npbn.layers.plan import Mode, Plan, within_a_pass
+from npbn.layers.plan import LastBatch, Mode, Plan, within_a_pass
 from npbn.layers.running_average import RunningAverage
 from npbn.numerics.denormals import quiet
 
@@ -59,8 +59,7 @@ class Layer:
     # through: (plan, first, end).
     _cache: Any = None
     _pending: tuple[Plan, int, int] | None = None
-    # The statistics of the last batch: a vector, and which part of it is this layer's.
-    _batch: tuple[Array, slice] | None = None
+    _batch: LastBatch | None = None
 
     def __init__(
         self,

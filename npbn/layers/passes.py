@@ -10,13 +10,12 @@ class Pass:
     """A layer at work on one shape, in one type and mode: an operation and the layer's arrays.
 
     Forward is `operation.forward(xp, x, *inputs, y)`, backward `operation.backward(xp, dy, dx,
-    *gradients)` (npbn/numerics/operation.py). y and dx are the plan's. xp is NumPy, or a tape that makes the same calls and
-    writes them down.
+    *gradients)` (npbn/numerics/operation.py); y and dx are the plan's.
 
     inputs: the parameters, and what else forward takes. gradients: where to write theirs.
-    momentum, correction: of an operation that has statistics, those of the running average that
-    follows them: population = momentum * population + (1 - momentum) * correction * batch; numbers,
-    or arrays like the average.
+    values: of an operation that has statistics, how many values each of them is of.
+    momentum, correction: of the running average that follows them, numbers or arrays like it:
+        population = momentum * population + (1 - momentum) * correction * batch.
     """
 
     is_readers = False
@@ -27,12 +26,13 @@ class Pass:
         inputs: Sequence[Any] = (),
         gradients: Sequence[Array | None] = (),
         *,
+        values: int = 0,
         momentum: float | Array = 1.0,
         correction: float | Array = 1.0,
     ) -> None:
         self.operation = operation
         self._inputs, self._gradients = inputs, gradients
-        self.momentum, self.correction = momentum, correction
+        self.values, self.momentum, self.correction = values, momentum, correction
         self.y: Array | None = None
         self.dx: Array | None = None
 

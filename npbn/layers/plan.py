@@ -30,6 +30,13 @@ def within_a_pass() -> bool:
     return _waiting.get() is not None
 
 
+class LastBatch(NamedTuple):
+    """What a layer knows of the last batch: its statistics, and how many values they are of."""
+
+    statistics: Array
+    values: int
+
+
 class Mode(NamedTuple):
     """How a forward pass is run; `keeps` tells whether a backward pass may follow."""
 
@@ -222,7 +229,7 @@ class Plan:
         if self.statistics is not None:
             batch = self.statistics.vector.copy()
             for place, part in self._places.items():
-                layers[place]._batch = batch, part
+                layers[place]._batch = LastBatch(batch[part], self.passes[place].values)
         for place, layer in enumerate(layers):
             if place not in self._readers:
                 layer._pending = self, place, place + 1

@@ -1,0 +1,7 @@
+"""Is a backward pass right? A gradient check, and a case of every operation."""
+
+from npbn.testing.case import Case
+from npbn.testing.cases import CASES
+from npbn.testing.gradients import GradientReport, gradient_check
+
+__all__ = ["CASES", "Case", "GradientReport", "gradient_check"]

@@ -1,0 +1,119 @@
+"""What the tests and the benchmarks of all operations need to know of one."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from npbn._checks import Array
+from npbn.layers import Layer
+
+Shape = tuple[int, ...]
+Inputs = dict[str, Any]
+MakeInputs = Callable[[np.random.Generator, Shape, Any], Inputs]
+MakeLayer = Callable[[np.random.Generator, Shape, Any], Layer]
+
+# Few rows; a hidden layer's; many narrow ones, which sums over rows take in blocks; images;
+# sequences.
+BATCHES: tuple[Shape, ...] = (
+    (7, 4),
+    (60, 100),
+    (1025, 3),
+    (5000, 2),
+    (2, 3, 4, 5),
+    (4, 6, 3),
+    (3, 700, 2),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """How an operation is called: in `functional`, in `reference` and as a layer.
+
+    The file npbn/testing/cases/<stem>.py, named like the operation's own files, has a tuple CASES
+    of these, one an operation; nothing else lists it. Two examples:
+
+        Case("swish", lambda rng, shape, dtype: {"x": normal(rng, shape, dtype)}, ("dx",),
+             {"Swish": lambda rng, shape, dtype: Swish()})
+        Case("squared_error", ..., ("dy",), is_loss=True)
+
+    name: the functions are `<name>_forward` and `<name>_backward`; `<name>` alone where forward
+        returns no cache (backward then takes the inputs again), or where there is no backward.
+    inputs: inputs(rng, shape, dtype) -> the keyword arguments of forward, x of the given shape
+        first; its float arrays are of the given type. ValueError for a shape that x cannot have.
+    gradients: what backward returns, in order: "dx", then "dgamma" for an argument gamma, ...
+        Empty where there is no backward pass.
+    layers: a description -> layer(rng, shape, dtype), a new layer for such an x; one for each set
+        of arrays that the layer can have. Those without parameters ignore the type.
+    shapes: shapes of the first argument, the first of them of some 30 values, which tests go
+        through one by one, then whatever the operation may treat in another way.
+    is_loss: `<name>` returns a number and the gradient of its first argument.
+    has_kinks: whether the derivative jumps somewhere, as ReLU's does at 0.
+    shares: the names of numbers among the inputs that must be below 1.
+    """
+
+    name: str
+    inputs: MakeInputs
+    gradients: tuple[str, ...] = ()
+    layers: Mapping[str, MakeLayer] = dataclasses.field(default_factory=dict)
+    shapes: tuple[Shape, ...] = BATCHES
+    is_loss: bool = False
+    has_kinks: bool = False
+    shares: tuple[str, ...] = ()
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether there is a function `<name>_backward`."""
+        return bool(self.gradients) and not self.is_loss
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments, besides the first, that have a gradient."""
+        return tuple(name.removeprefix("d") for name in self.gradients[1:])
+
+    def function(self, room: ModuleType) -> Callable[..., Any]:
+        """The forward pass in `functional` or `reference`; AttributeError where it has none."""
+        found = getattr(room, f"{self.name}_forward", None) or getattr(room, self.name)
+        assert callable(found)
+        return found
+
+    def forward(self, room: ModuleType, inputs: Inputs, **options: Any) -> tuple[Any, Any]:
+        """y and the cache, None where there is none; of a loss its value and its gradient."""
+        result = self.function(room)(**inputs, **options)
+        return result if isinstance(result, tuple) else (result, None)
+
+    def backward(
+        self, room: ModuleType, dy: Array, cache: Any, inputs: Inputs, **options: Any
+    ) -> tuple[Array, ...]:
+        """The gradients, in order."""
+        function = getattr(room, f"{self.name}_backward")
+        if cache is None:
+            taken = inspect.signature(function).parameters
+            given = {name: value for name, value in inputs.items() if name in taken}
+        else:
+            given = {"cache": cache}
+        result = function(dy, **given, **options)
+        return result if isinstance(result, tuple) else (result,)
+
+    def results(self, room: ModuleType, inputs: Inputs, dy: Array | None = None) -> dict[str, Any]:
+        """All that the operation computes, by name: "y" or "loss", and the gradients.
+
+        dy: None for a random one. A loss, and softmax, take none.
+        """
+        y, cache = self.forward(room, inputs)
+        if self.is_loss:
+            return {"loss": y, self.gradients[0]: cache}
+        if not self.gradients:
+            return {"y": y}
+        if dy is None:
+            dy = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
+        found = self.backward(room, dy, cache, inputs)
+        return {"y": y} | dict(zip(self.gradients, found, strict=True))
+
+
+def normal(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
+    """Standard normal numbers."""
+    return rng.standard_normal(shape).astype(dtype)

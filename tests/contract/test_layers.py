@@ -1,0 +1,406 @@
+"""What every layer promises, whatever it computes: who owns an array, copies, modes, refusals."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+from subjects import (
+    MODES,
+    SUBJECTS,
+    arrays_of,
+    assert_all_equal,
+    assert_same_arrays,
+    each_mode,
+    each_subject,
+    step,
+    upstream,
+    with_shapes,
+)
+
+import npbn
+from npbn import Layer, gradient_check, layers
+
+KINDS = ("parameters", "gradients", "state")
+TRAINING = MODES["training"]
+
+
+def pair(subject, dtype=np.float32, mode=TRAINING):
+    """Two layers with the same pass pending, x, and dy."""
+    layer, twin = subject.filled(dtype), subject.filled(dtype)
+    x = subject.batch(dtype)
+    layer.forward(x, **mode)
+    return layer, twin, x, upstream(twin.forward(x, **mode))
+
+
+def assert_same_pass_pending(layer, twin, dy):
+    np.testing.assert_array_equal(layer.backward(dy), twin.backward(dy))
+    assert_same_arrays(layer, twin)
+
+
+# Every layer has a case
+
+
+def descendants(kind):
+    for each in kind.__subclasses__():
+        yield each
+        yield from descendants(each)
+
+
+def test_every_layer_has_a_case_and_is_exported():
+    in_cases = {type(subject.new()).__name__ for subject in SUBJECTS.values()}
+    kinds = {each for each in descendants(Layer) if each.__module__.startswith("npbn.layers.")}
+    own = {kind.__name__ for kind in kinds if not set(descendants(kind)) & kinds}
+    assert in_cases == own, "a layer without a case in npbn/testing/cases"
+    assert set(layers.__all__) == own | {"Layer"}
+    assert own <= set(npbn.__all__)
+    assert all(getattr(npbn, name) is getattr(layers, name) for name in layers.__all__)
+
+
+# What every layer computes
+
+
+@with_shapes(128)
+@each_mode
+def test_gradients_are_right(subject, shape, mode):
+    layer = subject.new(shape=shape)
+    report = gradient_check(layer, subject.batch(np.float64, shape), **mode)
+    assert report, report
+    assert report.largest_error < 1e-7
+    assert list(report.errors) == ["dx", *(f"d({name})" for name in layer.parameters)]
+    assert subject.case.has_kinks or not any(report.kinks.values())
+
+
+@each_subject
+@each_mode
+def test_the_gradients_of_parameters_do_without_dx(subject, mode):
+    x = subject.batch()
+    y, dx, *gradients = step(subject.filled(), x, mode)
+    assert dx.shape == x.shape
+    y_without, none, *others = step(subject.filled(), x, mode, input_gradient=False)
+    assert none is None
+    assert_all_equal((y, *gradients), (y_without, *others))
+
+
+@each_subject
+@each_mode
+@pytest.mark.parametrize("size", [3e38, np.inf], ids=["too large", "inf"])
+def test_an_upstream_gradient_out_of_range_gives_no_warning(subject, mode, size):
+    layer = subject.filled()
+    y = layer.forward(subject.batch(), **mode)
+    dx = layer.backward(np.copysign(np.float32(size), upstream(y)))
+    assert not np.isfinite(dx).all() or size < np.inf
+
+
+@each_subject
+@each_mode
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_state_moves_in_training_alone_and_only_if_all_is_finite(subject, mode, value, place):
+    layer, x = subject.filled(), subject.batch()
+    if not layer.state:
+        return
+    before = copy.deepcopy(dict(layer.state))
+
+    def moved():
+        return [not np.array_equal(array, before[name]) for name, array in layer.state.items()]
+
+    wrong = x.copy()
+    wrong.flat[place] = value
+    if mode == TRAINING:
+        with pytest.raises(ValueError, match=re.escape(f"{layer!r}: ") + ".*x"):
+            layer.forward(wrong, **mode)
+    else:
+        layer.forward(wrong, **mode)
+    assert not any(moved())
+    layer.forward(x, **mode)
+    assert moved() == [mode == TRAINING] * len(layer.state)
+
+
+# Who owns an array
+
+
+@each_subject
+@each_mode
+def test_a_layer_writes_nothing_that_it_is_given_or_gave(subject, mode, laid_out):
+    layer = subject.filled()
+    x = laid_out(subject.batch())
+    dy = laid_out(upstream(subject.filled().forward(x)))
+    x.flags.writeable = dy.flags.writeable = False
+    kept = y, dx = layer.forward(x, **mode), layer.backward(dy)
+    copies = [each.copy() for each in kept]
+    step(layer, subject.batch(seed=8), mode)
+    assert_all_equal(kept, copies)
+    assert y.dtype == dx.dtype == np.float32
+    assert not np.may_share_memory(x, y)
+    assert not np.may_share_memory(dy, dx)
+
+
+@with_shapes(128)
+@each_mode
+def test_a_layer_writes_and_returns_out(subject, shape, mode, make_out, assert_close):
+    layer, twin = subject.filled(shape=shape), subject.filled(shape=shape)
+    x = subject.batch(shape=shape)
+    expected = step(layer, x, mode)
+    y, dx = make_out(expected[0]), make_out(x)
+    assert twin.forward(x, **mode, out=y) is y
+    assert twin.backward(upstream(expected[0]), out=dx) is dx
+    for one, other in zip((y, dx, *twin.gradients.values()), expected, strict=True):
+        assert_close(one, other)
+
+
+@each_subject
+def test_a_layer_refuses_a_wrong_out_and_keeps_the_pending_backward(subject, bad_out):
+    bad, error, message = bad_out
+    layer, twin, x, dy = pair(subject, np.float64)
+    with pytest.raises(error, match=f"^out: .*{message}"):
+        layer.forward(x, training=True, out=bad(dy))
+    with pytest.raises(error, match=f"^out: .*{message}"):
+        layer.backward(dy, out=bad(x))
+    with pytest.raises(ValueError, match=r"^out: nothing to write: pass input_gradient=True"):
+        layer.backward(dy, input_gradient=False, out=np.empty_like(x))
+    assert_same_pass_pending(layer, twin, dy)
+
+
+@each_subject
+def test_a_layer_refuses_an_out_that_it_still_needs(subject):
+    layer, twin, x, dy = pair(subject, np.float64, MODES["inference"])
+    if x.shape == dy.shape:
+        with pytest.raises(ValueError, match=r"^out: overlaps"):
+            layer.forward(x, out=x)
+        with pytest.raises(ValueError, match=r"^out: overlaps"):
+            layer.backward(dy, out=dy)
+    assert_same_pass_pending(layer, twin, dy)
+
+
+@each_subject
+def test_writing_dx_over_y_is_refused_or_right(subject):
+    layer, twin, x, dy = pair(subject, np.float64, MODES["inference"])
+    y = layer.forward(x)
+    if x.shape == y.shape:
+        try:
+            assert_all_equal([layer.backward(dy, out=y)], [twin.backward(dy)])
+        except ValueError as error:
+            assert str(error).startswith("out: overlaps")  # noqa: PT017
+            assert_same_pass_pending(layer, twin, dy)
+
+
+@each_subject
+@each_mode
+def test_gradients_are_overwritten_in_the_same_arrays(subject, mode):
+    layer, x = subject.filled(), subject.batch()
+    if layer.generators or layer.state:
+        mode = MODES["inference"]  # these draw another mask, or other statistics, each time
+    before = [list(getattr(layer, kind).values()) for kind in KINDS]
+    assert_all_equal(step(layer, x, mode), step(layer, x, mode))
+    for kind, arrays in zip(KINDS, before, strict=True):
+        assert all(a is b for a, b in zip(getattr(layer, kind).values(), arrays, strict=True))
+
+
+@each_subject
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mappings_are_read_only_and_their_arrays_are_not(subject, kind):
+    layer = subject.filled()
+    mapping = getattr(layer, kind)
+    with pytest.raises(TypeError):
+        mapping["another"] = np.zeros(3)
+    with pytest.raises(AttributeError):
+        setattr(layer, kind, {})
+    for name, array in mapping.items():
+        with pytest.raises(TypeError):
+            mapping[name] = array
+        with pytest.raises(TypeError):
+            del mapping[name]
+        array[...] = 3
+        assert (getattr(layer, kind)[name] == 3).all()
+
+
+@each_subject
+def test_gradients_have_the_names_shapes_and_types_of_the_parameters(subject, dtype):
+    layer = subject.new(dtype)
+    assert list(layer.gradients) == list(layer.parameters)
+    for name, gradient in layer.gradients.items():
+        assert gradient.shape == layer.parameters[name].shape
+        assert gradient.dtype == layer.parameters[name].dtype == dtype
+        assert not gradient.any()
+
+
+@each_subject
+def test_arrays_can_be_assigned_by_copying_into_them(subject):
+    layer = subject.filled()
+    for name, array in {**layer.parameters, **layer.state}.items():
+        assert getattr(layer, name) is array
+        new = np.random.default_rng(5).uniform(1, 2, array.shape).astype(np.float32)
+        setattr(layer, name, new)
+        assert getattr(layer, name) is array
+        np.testing.assert_array_equal(array, new)
+        assert not np.may_share_memory(array, new)
+        for wrong, error in (
+            (new[:-1], ValueError),
+            (new[np.newaxis], ValueError),
+            (new.astype(np.float64), TypeError),
+        ):
+            with pytest.raises(error, match=f"^{name}: expected"):
+                setattr(layer, name, wrong)
+        np.testing.assert_array_equal(array, new)
+
+
+# Copies
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda layer: pickle.loads(pickle.dumps(layer)),
+    "astype": lambda layer: layer.astype(layer.dtype or np.float32),
+}
+
+
+@each_subject
+@pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
+def test_a_copy_is_a_layer_of_its_own(subject, make_copy):
+    layer, twin, _, dy = pair(subject)
+    other = make_copy(layer)
+    assert type(other) is type(layer)
+    assert repr(other) == repr(layer)
+    assert_same_arrays(other, layer)
+    with pytest.raises(RuntimeError, match="backward without a forward pass"):
+        other.backward(dy)
+    # The copy goes its own way, with the same random numbers; the layer's pending backward stays.
+    x = subject.batch(seed=9)
+    step(other, x, TRAINING)
+    assert_same_pass_pending(layer, twin, dy)
+    step(layer, x, TRAINING)
+    assert_all_equal(step(layer, x, TRAINING), step(other, x, TRAINING))
+
+
+@each_subject
+def test_astype_converts_all_arrays_of_a_copy(subject):
+    layer, x = subject.filled(np.float32), subject.batch()
+    layer.forward(x, training=True)
+    before = copy.deepcopy(layer)
+    other = layer.astype(np.float64)
+    assert layer.dtype in (np.float32, None)
+    assert other.dtype in (np.float64, None)
+    assert all(array.dtype == np.float64 for array in arrays_of(other))
+    assert_same_arrays(layer, other)
+    # What a layer shows of its last batch is converted, too.
+    for name in ("batch_mean", "batch_variance"):
+        if hasattr(layer, name):
+            assert getattr(layer, name).dtype == np.float32
+            assert getattr(other, name).dtype == np.float64
+            np.testing.assert_array_equal(getattr(other, name), getattr(layer, name))
+    y, dx, *_ = step(other, x.astype(np.float64), TRAINING)
+    assert y.dtype == dx.dtype == np.float64
+    assert_same_arrays(layer, before)
+
+
+@each_subject
+def test_what_is_pickled_is_without_a_pending_pass(subject):
+    shape = max(subject.case.shapes, key=np.prod)
+    layer = subject.new(shape=shape)
+    size = len(pickle.dumps(layer))
+    x = subject.batch(shape=shape)
+    layer.forward(x, training=True)
+    assert len(pickle.dumps(layer)) < size + x.nbytes / 4
+
+
+# What is refused
+
+
+@each_subject
+@each_mode
+def test_backward_needs_a_forward_pass_of_its_own(subject, mode):
+    layer = subject.filled()
+    y = layer.forward(subject.batch(), **mode)
+    layer.backward(upstream(y))
+    for each in (layer, subject.filled()):
+        before = copy.deepcopy(each)
+        with pytest.raises(RuntimeError, match="forward") as caught:
+            each.backward(upstream(y))
+        assert str(caught.value).startswith(repr(each))
+        assert_same_arrays(each, before)
+
+
+@each_subject
+def test_a_wrong_upstream_gradient_keeps_the_pending_backward(subject):
+    layer, twin, _, dy = pair(subject)
+    for wrong, error in (
+        (dy[1:], ValueError),
+        (dy[..., :1], ValueError),
+        (dy[np.newaxis], ValueError),
+        (dy.astype(np.float64), TypeError),
+        (dy.astype(int), TypeError),
+        (dy.tolist(), TypeError),
+    ):
+        with pytest.raises(error, match=r"^dy: expected"):
+            layer.backward(wrong)
+    assert_same_pass_pending(layer, twin, dy)
+
+
+@each_subject
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_refuses_a_wrong_batch_and_keeps_what_it_has(subject, bad_batch, training):
+    bad, error, message = bad_batch
+    layer, twin, x, dy = pair(subject, np.float64)
+    strict = error is TypeError or x.ndim == 2
+    with pytest.raises(error, match=message.format(x="x") if strict else "expected"):
+        layer.forward(bad(x), training=training)
+    assert_same_pass_pending(layer, twin, dy)
+
+
+@each_subject
+def test_layers_with_parameters_hold_one_type(subject):
+    layer = subject.filled(np.float32)
+    if layer.dtype is None:
+        for dtype in (np.float32, np.float64):
+            assert layer.forward(subject.batch(dtype)).dtype == dtype
+        return
+    assert layer.dtype == np.float32
+    with pytest.raises(TypeError, match=r"holds float32, got float64: pass x.astype") as caught:
+        layer.forward(subject.batch(np.float64))
+    assert str(caught.value).startswith(repr(layer))
+
+
+@each_subject
+def test_a_wrong_shape_names_the_layer(subject):
+    layer, shape = subject.filled(), subject.shape
+    for wrong in ((*shape[:-1], shape[-1] + 5), (shape[-1], *shape[1:-1], 6), (2, *shape[:-1], 3)):
+        x = np.ones(wrong, np.float32)
+        if subject.takes(wrong):
+            layer.forward(x)
+            continue
+        expected = rf"\(..., {shape[-1]}\), got " if len(shape) == 2 else ""
+        with pytest.raises(ValueError, match=re.escape(repr(layer)) + f": expected {expected}"):
+            layer.forward(x)
+
+
+@each_subject
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"training": 1}, TypeError, "^training: expected True or False, got int 1"),
+        ({"training": "yes"}, TypeError, "^training: expected True or False"),
+        ({"training": None}, TypeError, "^training: expected True or False"),
+        ({"statistics": "moving"}, ValueError, "^statistics: expected 'batch' or 'population'"),
+        ({"statistics": True}, ValueError, "^statistics: expected 'batch' or 'population'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_mode_is_refused(subject, options, error, message):
+    with pytest.raises(error, match=message):
+        subject.filled().forward(subject.batch(), **options)
+
+
+@each_subject
+def test_numpy_flags_are_flags(subject):
+    layer, twin, x, dy = pair(subject)
+    y = layer.forward(x, training=np.True_)
+    np.testing.assert_array_equal(y, twin.forward(x, training=True))
+    assert layer.backward(dy, input_gradient=np.False_) is None
+    twin.backward(dy)
+    assert_same_arrays(layer, twin)
+    layer.forward(x)
+    with pytest.raises(TypeError, match=r"^input_gradient: expected True or False"):
+        layer.backward(dy, input_gradient=0)

@@ -1,0 +1,168 @@
+"""gradient_check finds every mistake of the table, and each of them is one."""
+
+import numpy as np
+import pytest
+from students import Student, wrong_names
+
+from npbn import Dense, Sequential, Tanh, gradient_check, reference
+from npbn.testing import CASES
+from npbn.testing.mistake import in_any_gradient, mistakes_of, right
+from npbn.testing.mistakes import MISTAKES
+
+ALL = {f"{operation}: {each.key}": each for operation, own in MISTAKES.items() for each in own}
+each_operation = pytest.mark.parametrize("operation", MISTAKES)
+each_mistake = pytest.mark.parametrize("mistake", ALL.values(), ids=ALL)
+
+
+def check(student):
+    """The report, in which the student's x is called dx, whatever the operation calls it."""
+    return gradient_check(student, student.x)
+
+
+def found(student):
+    names = wrong_names(check(student))
+    return {f"d{student.first}" if name == "dx" else name for name in names}
+
+
+def differences(mistake, inputs, dy, earlier=None):
+    """The results that a mistake changes by more than a rounding error."""
+    true = vars(right(mistake.operation, inputs, dy))
+    wrong = mistake.wrong(inputs, dy, earlier)
+    for name, value in wrong.items():
+        assert np.shape(value) == np.shape(true[name]), name
+    return {name for name in wrong if not np.allclose(true[name], wrong[name], rtol=1e-6)}
+
+
+def draw(mistake, seed=0):
+    """Inputs in which the mistake shows, an upstream gradient, and inputs of an earlier call."""
+    case, rng = CASES[mistake.operation], np.random.default_rng(seed)
+    shape = mistake.shape or case.shapes[0]
+    inputs, earlier = (case.inputs(rng, shape, np.float64) for _ in range(2))
+    y, _ = case.forward(reference, inputs)
+    return inputs, rng.standard_normal(np.shape(y)), earlier
+
+
+@each_operation
+def test_the_right_derivation_passes(operation):
+    report = check(Student(operation))
+    assert report, report
+    assert report.zeros == frozenset()
+
+
+def test_the_right_derivation_passes_in_every_shape_that_mistakes_have():
+    for mistake in {(each.operation, each.shape): each for each in ALL.values()}.values():
+        student = Student(mistake.operation, mistake)
+        student.mistake = None
+        assert check(student), mistake
+
+
+@each_mistake
+def test_every_mistake_is_found(mistake):
+    names = found(Student(mistake.operation, mistake))
+    # A wrong y makes the right gradients wrong ones.
+    assert names == set(mistake.results) if "y" not in mistake.results else names
+
+
+@each_mistake
+def test_every_mistake_changes_what_it_says(mistake):
+    for seed in range(2):
+        assert differences(mistake, *draw(mistake, seed)) == set(mistake.results)
+
+
+@each_mistake
+def test_every_mistake_says_what_it_is(mistake):
+    sentence = str(mistake)
+    assert sentence.startswith(", ".join(mistake.results) + ": ")
+    assert sentence.endswith(".")
+    assert not mistake.sentence.endswith(".")
+    assert len(mistake.sentence.split()) > 1
+
+
+@each_operation
+def test_every_operation_with_a_gradient_has_mistakes_of_its_own(operation):
+    keys = [each.key for each in MISTAKES[operation]]
+    assert len(set(keys)) == len(keys)
+    assert len(keys) > len(list(in_any_gradient(operation))), f"none in the mistakes of {operation}"
+
+
+@pytest.mark.parametrize(
+    "mistake", [each for each in MISTAKES["batch_norm"] if each.shape is None], ids=lambda m: m.key
+)
+def test_in_a_network_it_is_found_where_it_is(mistake):
+    student = Student("batch_norm", mistake)
+    layers = [Dense(4, 4, rng=0, dtype=np.float64), student, Tanh()]
+    layers += [Dense(4, 2, rng=1, dtype=np.float64)]
+    names = wrong_names(gradient_check(Sequential(layers), student.x))
+    if "dx" in mistake.results:
+        assert {"dx", "d0.weight"} <= names <= {"dx", "d0.weight", "d0.bias"}
+    elif "y" in mistake.results:
+        assert names
+    else:
+        assert names == {name.replace("d", "d1.", 1) for name in mistake.results}
+
+
+@each_operation
+@pytest.mark.parametrize("value", [1 + 2e-7, np.nan], ids=["slightly wrong", "NaN"])
+def test_one_wrong_entry_is_found(operation, value):
+    for name in CASES[operation].gradients:
+
+        def spoil(p, name=name):
+            gradient = np.array(getattr(p, name))
+            gradient.flat[abs(gradient).argmax()] *= value
+            return gradient
+
+        mistake = mistakes_of(operation)("one entry", "is wrong in one entry", **{name: spoil})
+        assert found(Student(operation, mistake)) == {name}
+
+
+def test_a_mistake_that_is_none_would_be_seen():
+    # What dmean has besides: dvariance times the sum of -2 (x - mean) / m, which is 0.
+    def harmless(p):
+        return p.dx + (p.x - p.x.mean(0)).sum(0)
+
+    mistake = mistakes_of("batch_norm")("none", "is right", dx=harmless)
+    assert differences(mistake, *draw(mistake)) == set()
+    assert check(Student("batch_norm", mistake))
+
+
+# Why the check's dy is random, and why it moves gamma
+
+
+def hidden_by(change):
+    """The mistakes of batch normalization that nobody sees with inputs and dy so changed."""
+    return {
+        mistake.key
+        for mistake in MISTAKES["batch_norm"]
+        if "y" not in mistake.results and not differences(mistake, *change(*draw(mistake)))
+    }
+
+
+def test_an_upstream_gradient_of_ones_hides_many_mistakes():
+    def ones(inputs, dy, earlier):
+        return inputs, np.ones_like(dy), earlier
+
+    # dx and dgamma are sums of x_hat, and 0.
+    assert hidden_by(ones) >= {
+        "dx is 0",
+        "dx's sign",
+        "no gamma",
+        "no std",
+        "no variance term",
+        "variance term's sign",
+        "dvariance without 1/2",
+        "m - 1 in the variance",
+        "dgamma is 0",
+        "dgamma's sign",
+    }
+
+
+def test_a_gamma_of_ones_hides_a_forgotten_gamma_and_so_it_is_moved():
+    def ones(inputs, dy, earlier):
+        return inputs | {"gamma": np.ones_like(inputs["gamma"])}, dy, earlier
+
+    assert hidden_by(ones) == {key for key in hidden_by(ones) if "gamma" in key or "dy for" in key}
+    assert "no gamma" in hidden_by(ones)
+    mistake = ALL["batch_norm: no gamma"]
+    student = Student("batch_norm", mistake, gamma=np.ones(4))
+    assert found(student) == {"dx"}
+    assert (student.parameters["gamma"] == 1).all()
