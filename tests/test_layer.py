@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from npbn.layers.base import ArrayAttribute
 
 from npbn import BatchNorm, Dropout, Layer, ReLU
+from npbn.layers.layer import ArrayAttribute
 
 
 def test_arrays_are_kept_in_c_order_whatever_they_are_given_in():

@@ -1,5 +1,6 @@
 """A layer at work: what a plan runs, and what it must know of each pass."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,13 @@ class Pass:
         self.values, self.momentum, self.correction = values, momentum, correction
         self.y: Array | None = None
         self.dx: Array | None = None
+
+    def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
+        """The arrays of a pass by name, for a tape: the operation's own, and what it is given."""
+        function = getattr(self.operation, direction)
+        given = self._inputs if direction == "forward" else self._gradients
+        names = list(inspect.signature(function).parameters)[3 if direction == "backward" else 2 :]
+        return {**between, **dict(zip(names, given, strict=False)), **vars(self.operation)}
 
     def run(self, xp: Any, x: Array) -> Array:
         """Forward; returns y."""

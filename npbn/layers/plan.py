@@ -10,7 +10,6 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.layers.passes import Pass
 from npbn.layers.readers import ReaderPass, runs_as_written, within
 from npbn.layers.running_average import BatchStatistics
 
@@ -67,7 +66,7 @@ class Plan:
         self, layers: Layers, shape: Shape, dtype: np.dtype[Any], mode: Mode, *, is_network: bool
     ) -> None:
         self.dtype, self.mode, self._is_network = dtype, mode, is_network
-        self.passes: list[Pass | ReaderPass] = []
+        self.passes: list[Any] = []  # Pass or ReaderPass
         self.shapes: list[Shape] = []  # of each pass's x, and of the last one's y
         self._readers = [k for k, each in enumerate(layers) if is_network and runs_as_written(each)]
         self._trained = [place for place, each in enumerate(layers) if each.parameters]
@@ -118,7 +117,7 @@ class Plan:
             self.passes.append(each)
             operation = each.operation
             if self.statistics is not None and place in self._places:
-                operation.keep_statistics_in(self.statistics.vector[self._places[place]])
+                operation.keep_statistics_in(self.statistics.batch[self._places[place]])
                 self.statistics.set(self._places[place], each.momentum, each.correction)
             keeps = self.mode.keeps
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
@@ -143,7 +142,7 @@ class Plan:
 
     def _may_hide_infinities(self) -> bool:
         """Whether one in x may not show in the first statistics, or shows too late."""
-        operations = [each.operation for each in self.passes]
+        operations: list[Any] = [each.operation for each in self.passes]
         shown = all(each.shows_infinity for each in operations[: min(self._places)])
         return not shown or any(each.draws for each in operations)
 
@@ -176,7 +175,9 @@ class Plan:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
         if self._readers:
             return self._forward_with_readers(xp, layers, x, errors)
-        for each in self.passes:
+        for place, each in enumerate(self.passes):
+            if xp is not np:
+                xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
             x = each.run(xp, x)
         if self.gives_away:
             last.y = None
@@ -188,11 +189,14 @@ class Plan:
         token = _waiting.set(self._waiting)
         try:
             for place, layer in enumerate(layers):
+                each = self.passes[place]
+                if xp is not np:
+                    xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
                 if place not in self._readers:
-                    x = self.passes[place].run(xp, x)
+                    x = each.run(xp, x)
                     continue
                 with np.errstate(**errors):
-                    x = self.passes[place].run(xp, x)
+                    x = each.run(xp, x)
                 if self.shapes[place + 1 :][:1] != [x.shape]:
                     if place + 1 < len(layers):
                         checks.batch(f"layer {place}, {layer!r}: forward's result", x)
@@ -208,6 +212,8 @@ class Plan:
     def is_finite(self, xp: Any) -> bool:
         """Whether the population's statistics may follow the batch's, or need not."""
         own = self.statistics if self.moves else None
+        if xp is not np and own is not None:
+            xp.block("the population's statistics", vars(own))
         return (own is None or own.is_finite(xp)) and all(each.is_finite for each in self._waiting)
 
     def follow(self, xp: Any, is_finite: bool) -> None:
@@ -216,18 +222,18 @@ class Plan:
         around = _waiting.get()
         if around is not None:
             if own is not None:
-                around.append(_Waiting(own, own.vector.copy(), is_finite))
+                around.append(_Waiting(own, own.batch.copy(), is_finite))
             around.extend(self._waiting)
         elif is_finite:
             if own is not None:
-                own.follow(xp, own.vector)
+                own.follow(xp, own.batch)
             for each in self._waiting:
                 each.statistics.follow(xp, each.batch)
 
     def remember(self, layers: Layers) -> None:
         """Leave in each layer its part of this pass."""
         if self.statistics is not None:
-            batch = self.statistics.vector.copy()
+            batch = self.statistics.batch.copy()
             for place, part in self._places.items():
                 layers[place]._batch = LastBatch(batch[part], self.passes[place].values)
         for place, layer in enumerate(layers):
@@ -261,6 +267,8 @@ class Plan:
         for place in range(end - 1, stop - 1, -1):
             each, wanted = self.passes[place], dx is not None or place > stop
             target = each.dx if place > stop else dx
+            if xp is not np:
+                xp.block(f"layer {place}, backward", each.arrays("backward", dy=dy, dx=target))
             if each.is_readers:
                 with np.errstate(**errors):
                     dy = each.run_backward(xp, dy, target, wanted)
@@ -275,7 +283,7 @@ class Plan:
         vectors = _TwoVectors(self.shapes[1:-1], self.dtype)
         dy: Array | None = None  # the array in which a pass finds its dy, if it is the plan's
         for place in range(len(self.passes) - 1, -1, -1):
-            each = self.passes[place]
+            each: Any = self.passes[place]
             if each.is_readers:
                 dy = None
                 continue

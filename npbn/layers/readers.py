@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.numerics.tape import outside
 
 if TYPE_CHECKING:
     from npbn.layers.layer import Layer
@@ -40,12 +41,17 @@ class ReaderPass:
         self._layer, self._name, self._mode = layer, f"layer {place}, {layer!r}", mode
         self._x: Array | None = None
 
+    def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
+        """The arrays by name, for a tape."""
+        return dict(between)
+
     def run(self, xp: Any, x: Array) -> Array:
         """What its forward pass returns, of a shadow where no backward pass follows."""
         self._x = x
         training, statistics, keeps = self._mode
         layer = self._layer if keeps else shadow(self._layer)
-        y = adapted(layer.forward)(x, training=training, statistics=statistics)
+        forward = outside(xp, adapted(layer.forward), "layer.forward")
+        y = forward(x, training=training, statistics=statistics)
         name = f"{self._name}: forward's result"
         checks.same_dtype(x, **{name: checks.float_array(name, y)})
         return y
@@ -53,7 +59,8 @@ class ReaderPass:
     def run_backward(self, xp: Any, dy: Array, dx: Array | None, wanted: bool) -> Array:
         """What its backward pass returns; dy is a copy, as it may keep that."""
         assert self._x is not None
-        result = adapted(self._layer.backward)(dy.copy(), input_gradient=wanted)
+        backward = outside(xp, adapted(self._layer.backward), "layer.backward")
+        result = backward(dy.copy(), input_gradient=wanted)
         if not wanted:
             return dy
         name = f"{self._name}: backward's result"

@@ -60,45 +60,45 @@ def lay_side_by_side(averages: Sequence[RunningAverage]) -> None:
 class BatchStatistics:
     """The statistics of a batch, of all layers that have some, and the step of what follows them.
 
-    vector: float64; each pass writes its slice of it.
+    batch: a vector of float64, of which each pass writes its slice.
     """
 
     def __init__(self, averages: Sequence[RunningAverage]) -> None:
         size = sum(each.shown.size for each in averages)
-        self.vector = np.zeros(size)
-        self._momentum, self._new, self._work = np.ones(size), np.zeros(size), np.empty(size)
+        self.batch = np.zeros(size)
+        self._momentum, self._weight, self._work = np.ones(size), np.zeros(size), np.empty(size)
         self._correction = np.ones(size)
         self._is_corrected = False
         self._shown = _joined([each.shown for each in averages])
-        self._carried = _joined([each.carried for each in averages])
+        self._population = _joined([each.carried for each in averages])
         self._rounded = np.empty_like(self._shown)
         self._zeros = constant(0.0, self._shown.dtype.char, size)
 
     def set(self, place: slice, momentum: float | Array, correction: float | Array) -> None:
         """How what follows a slice of the vector moves."""
         self._momentum[place], self._correction[place] = momentum, correction
-        self._new[place] = (1 - self._momentum[place]) * self._correction[place]
+        self._weight[place] = (1 - self._momentum[place]) * self._correction[place]
         self._is_corrected = bool((self._correction != 1).any())
 
     def is_finite(self, xp: Any) -> bool:
         """Whether the layers' type can hold them, corrected."""
-        vector = self.vector
+        batch = self.batch
         if self._is_corrected:
-            vector = xp.multiply(vector, self._correction, out=self._work)
-        xp.copyto(self._rounded, vector, casting="same_kind")
+            batch = xp.multiply(batch, self._correction, out=self._work)
+        xp.copyto(self._rounded, batch, casting="same_kind")
         # An infinity times 0 is NaN.
         return not math.isnan(xp.dot(self._rounded, self._zeros))
 
     def follow(self, xp: Any, batch: Array) -> None:
         """Move the population's statistics by one batch's."""
         # If someone has written into what is shown, go on from what was written.
-        xp.copyto(self._rounded, self._carried, casting="same_kind")
+        xp.copyto(self._rounded, self._population, casting="same_kind")
         if self._rounded.tobytes() != self._shown.tobytes():
-            xp.copyto(self._carried, self._shown)
-        xp.multiply(self._carried, self._momentum, out=self._carried)
-        xp.multiply(batch, self._new, out=self._work)
-        xp.add(self._carried, self._work, out=self._carried)
-        xp.copyto(self._shown, self._carried, casting="same_kind")
+            xp.copyto(self._population, self._shown)
+        xp.multiply(self._population, self._momentum, out=self._population)
+        xp.multiply(batch, self._weight, out=self._work)
+        xp.add(self._population, self._work, out=self._population)
+        xp.copyto(self._shown, self._population, casting="same_kind")
 
 
 def _joined(vectors: Sequence[Array]) -> Array:

@@ -20,8 +20,10 @@ from npbn.layers.running_average import lay_side_by_side
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
+from npbn.network.one_step import taped_step
 from npbn.network.summary import checked, common_dtype, size, table
 from npbn.numerics.denormals import quiet
+from npbn.numerics.tape import Tape
 
 # What is made anew of a copy's layers.
 _DERIVED = (
@@ -278,6 +280,17 @@ class Sequential(Layer):
         as copies, also a BatchNorm after another layer; nested networks are laid flat.
         """
         return Sequential(folded_layers(self._leaves))
+
+    def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
+        """The NumPy calls of one training step on these images and labels: print it.
+
+        A copy of the network (and of the optimizer, whose update is shown if one is given) makes
+        the step, so nothing moves here. Each line is a call that was made, as Python, with the type
+        and shape of what it wrote; `blocks` has them layer by layer, with the arrays as they were
+        before. Without labels it is the forward pass of inference.
+        TypeError or ValueError for images or labels of another type, shape or range.
+        """
+        return taped_step(self, images, labels, optimizer)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and state, population statistics included, to the file `path`.
