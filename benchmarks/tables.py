@@ -77,23 +77,21 @@ def _steps(results: Results) -> Tables:
 
 
 def _kernels(results: Results) -> Tables:
-    found = results.find("kernels")
-    both = [record for record in found if record.case["operation"] == "forward+backward"]
-    for case, own in by_case(both):
-        if case["dtype"] == "float32" and tuple(case["shape"]) in ((60, 100), (65536, 64)):
-            title = f"Batch norm, forward and backward, {_shape(case['shape'])}, float32"
+    both = {"operation": "forward+backward", "dtype": "float32"}
+    for shape in ([60, 100], [65536, 64]):
+        if own := results.find("kernels", shape=shape, **both):
+            title = f"Batch norm, forward and backward, {_shape(shape)}, float32"
             yield title, _contestants(own, results)
-    for dtype in dict.fromkeys(record.case["dtype"] for record in found):
-        for operation, name in (
-            ("forward+backward", "forward and backward"),
-            ("forward", "forward"),
-            ("backward", "backward"),
-            ("inference", "inference"),
-            ("bn+relu", "with ReLU, forward and backward"),
-        ):
-            own = results.find("kernels", dtype=dtype, operation=operation)
-            if own:
-                yield f"Batch norm, {name}, {dtype}", _sizes(own, "shape", BESIDE)
+    for operation, dtype, name in (
+        ("forward+backward", "float32", "forward and backward"),
+        ("forward+backward", "float64", "forward and backward"),
+        ("forward", "float32", "forward"),
+        ("backward", "float32", "backward"),
+        ("inference", "float32", "inference"),
+        ("bn+relu", "float32", "with ReLU, forward and backward"),
+    ):
+        if own := results.find("kernels", operation=operation, dtype=dtype):
+            yield f"Batch norm, {name}, {dtype}", _sizes(own, "shape", BESIDE)
 
 
 def _loop(results: Results) -> Tables:

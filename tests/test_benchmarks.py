@@ -180,6 +180,10 @@ def test_peers_agree_on_steps(peers, batch_norm):
     setup = base.make_setup(batch_norm, (784, 7, 10), 8)
     tasks = steps.checked_tasks(setup, Context(TINY, peers))
     assert {"npbn", "npbn.reference", "textbook NumPy, float64"} <= set(tasks)
+    results = tasks["npbn"].results()
+    assert set(results) == {"losses", *setup.values}
+    # By how much each was changed, not what it is: a gamma is near 1.
+    assert all(0 < np.abs(results[name]).max() < 0.5 for name in setup.values)
 
 
 def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
@@ -482,12 +486,13 @@ class TestAgainst:
             "SGD.step = slow\n"
         )
         times = against.compare(slow, pairs=2, turns=3, shortest=1e-3)
-        (_, here), (_, there) = (zip(*each, strict=True) for each in times["step"])
+        (here, here_cpu), (there, there_cpu) = (zip(*each, strict=True) for each in times["step"])
         assert len(here) == 6
-        assert 0 < timing.ratio(here, there) < 0.5
-        row = against.report(times).splitlines()[2].split("|")
-        assert row[1].strip() == "step"
-        assert float(row[6]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
+        assert 0 < timing.ratio(here_cpu, there_cpu) < 0.5
+        row = [cell.strip() for cell in against.report(times).splitlines()[2].split("|")]
+        assert row[1] == "step"
+        assert float(row[4]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
+        assert float(row[6]) == pytest.approx(timing.ratio(here_cpu, there_cpu), abs=1e-3)
 
     def test_what_computes_something_else_is_not_timed(self, other, one_case, capsys):
         wrong = other("right = SGD.step\nSGD.step = lambda self, network: None\n")

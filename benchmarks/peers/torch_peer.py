@@ -87,37 +87,43 @@ def network_of(values):
     """The network that has these values."""
     layers = []
     for place in range(base.depth(values)):
-        weight, bias = values[f"weight{place}"], values.get(f"bias{place}")
+        rows, columns = values[f"weight{place}"].shape
         layers += [nn.ReLU()] if place else []
-        layers.append(nn.Linear(*weight.shape, bias=bias is not None))
-        state = {"weight": weight.T} | ({} if bias is None else {"bias": bias})
-        layers[-1].load_state_dict({k: torch.tensor(v) for k, v in state.items()})
+        layers.append(nn.Linear(rows, columns, bias=f"bias{place}" in values))
         if f"gamma{place}" in values:
-            layers.append(nn.BatchNorm1d(weight.shape[1], eps=EPSILON, momentum=1 - MOMENTUM))
-            for name, own in _PARTS.items():
-                with torch.no_grad():
-                    getattr(layers[-1], own).copy_(torch.tensor(values[f"{name}{place}"]))
-    return nn.Sequential(*layers)
+            layers.append(nn.BatchNorm1d(columns, eps=EPSILON, momentum=1 - MOMENTUM))
+    network = nn.Sequential(*layers)
+    with torch.no_grad():
+        for name, tensor in tensors_of(network).items():
+            tensor.copy_(torch.tensor(values[name]))
+    return network
 
 
-_PARTS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
-
-
-def values_of(network, rows):
-    """The network's values by the names of a Setup, after batches of so many rows."""
+def tensors_of(network):
+    """The network's tensors, by the names of a Setup."""
     found, place = {}, -1
     for layer in network:
         if isinstance(layer, nn.Linear):
             place += 1
-            found[f"weight{place}"] = layer.weight.T
-            if layer.bias is not None:
-                found[f"bias{place}"] = layer.bias
+            own = {"weight": layer.weight.T, "bias": layer.bias}
         elif isinstance(layer, nn.BatchNorm1d):
-            found |= {f"{name}{place}": getattr(layer, own) for name, own in _PARTS.items()}
+            own = {"gamma": layer.weight, "beta": layer.bias}
+            own |= {"mean": layer.running_mean, "variance": layer.running_var}
+        else:
+            continue
+        found |= {f"{name}{place}": each for name, each in own.items() if each is not None}
+    return found
+
+
+def values_of(network, rows):
+    """The network's values after the steps that are compared, on batches of so many rows."""
+    values = {name: each.detach().numpy().copy() for name, each in tensors_of(network).items()}
+    for name in values:
+        if name.startswith("variance"):
             # PyTorch averages variances over m - 1. The first one, 1, is no batch's.
-            start = MOMENTUM ** layer.num_batches_tracked.item()
-            found[f"variance{place}"] = start + (layer.running_var - start) * ((rows - 1) / rows)
-    return {name: value.detach().numpy().copy() for name, value in found.items()}
+            start = MOMENTUM**base.STEPS_COMPARED
+            values[name] = start + (values[name] - start) * ((rows - 1) / rows)
+    return values
 
 
 def step_of(network, compiled=lambda function: function, fused=None):
