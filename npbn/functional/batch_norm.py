@@ -1,6 +1,6 @@
 """Batch normalization, fast: Ioffe & Szegedy 2015, Algorithms 1 and 2 and section 3."""
 
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,15 @@ from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, put_back, writable
-from npbn.numerics.sums import SHARE, ColumnSums
+from npbn.numerics.sums import ColumnSums
 from npbn.numerics.tape import repeated
 
 # Of many rows the first mean is taken from at most so many.
 SOME_ROWS = 256
 # Centre again where the square of what is left of the mean is more than this share of the variance.
 COARSE = 1 / 16
-# A dy whose mean is so many standard errors from 0 has one; then its products are float64.
-CLEAR = 4
+# A sum of dy that is so many times the root of its sum of squares, which some rows tell.
+ONE_SIDED, SOME_DY = 8, 64
 
 
 @quiet()
@@ -39,7 +39,7 @@ def batch_norm_forward(
     infinity or NaN in x makes y NaN throughout. A constant feature becomes beta, also without
     epsilon. Any other is exact to rounding: of a float32 x of at most 32,768 values however large
     or small it is (cache.variance may then be infinite although y is right); of a larger one, or of
-    float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e307. A variance that the
+    float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300. A variance that the
     type of a large x cannot hold makes y NaN. TypeError or ValueError for arrays of another type
     or shape. Ioffe & Szegedy 2015, Algorithm 1.
     """
@@ -142,7 +142,7 @@ def batch_norm_operation(
     shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float
 ) -> "_BatchStatistics":
     """Batch normalization at work on arrays of this shape and type."""
-    small = dtype == np.float32 and prod(shape) <= SMALL
+    small = prod(shape) <= SMALL
     return (BatchNormOperation if small else LargeBatchNormOperation)(shape, dtype, epsilon)
 
 
@@ -200,6 +200,8 @@ class BatchNormOperation(_BatchStatistics):
         self._ones = constant(1.0, "d", self._rows)
         self._deviations, self._squares = np.empty(shape), np.empty(shape)
         self._scale, self._x_hat = np.empty(self._features, dtype), np.empty(shape, dtype)
+        if dtype == np.float64:
+            self._remainder = np.empty(self._features)
         self._deviation_rows = self._deviations.reshape(self._rows, self._features)
         self._square_rows = self._squares.reshape(self._rows, self._features)
 
@@ -209,9 +211,17 @@ class BatchNormOperation(_BatchStatistics):
         xp.dot(self._ones, self._deviation_rows, out=self._mean)
         xp.divide(self._mean, self._size, out=self._mean)
         xp.subtract(self._deviations, self._mean, out=self._deviations)
+        if self._dtype == np.float64:
+            # Once more, for what rounding left of the mean.
+            xp.dot(self._ones, self._deviation_rows, out=self._remainder)
+            xp.divide(self._remainder, self._size, out=self._remainder)
+            xp.subtract(self._deviations, self._remainder, out=self._deviations)
+            xp.add(self._mean, self._remainder, out=self._mean)
         xp.multiply(self._deviations, self._deviations, out=self._squares)
         xp.dot(self._ones, self._square_rows, out=self._variance)
         xp.divide(self._variance, self._size, out=self._variance)
+        if self._dtype == np.float64:
+            _make_nan(xp, self._variance)
         xp.add(self._variance, self._epsilon, out=self._std)
         xp.sqrt(self._std, out=self._std)
         if not self._epsilon:
@@ -269,8 +279,7 @@ class LargeBatchNormOperation(_BatchStatistics):
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         super().__init__(shape, dtype, epsilon)
         features, kind = self._features, dtype.char
-        self._blocks = Blocks(shape)
-        self._share = constant(self._rows * SHARE, "d")
+        self._blocks = Blocks(shape, dtype)
         self._centred = np.empty(shape, dtype)
         self._remainder, self._square = np.empty(features), np.empty(features)
         self._scale, self._shift = np.empty(features), np.empty(features)
@@ -290,10 +299,9 @@ class LargeBatchNormOperation(_BatchStatistics):
         xp.multiply(self._mean, SOME_ROWS / len(some), out=self._mean)
         xp.copyto(self._centers, self._mean)
         self._centre(xp, x)
-        xp.multiply(self._remainder, self._remainder, out=self._square)
-        xp.multiply(self._variance, COARSE, out=self._scale)
+        xp.multiply(self._variance, constant(COARSE, "d"), out=self._scale)
         xp.less_equal(self._square, self._scale, out=self._is_fine)
-        if not xp.all(self._is_fine):
+        if 0 in self._is_fine.tobytes():
             # Where |mean| >> std, where nothing varies, and where some rows are not like the
             # others, the first mean was too coarse.
             xp.add(self._centers[0], self._remainder, out=self._mean)
@@ -323,64 +331,41 @@ class LargeBatchNormOperation(_BatchStatistics):
 
     def _centre(self, xp: Any, x: Array) -> None:
         """Writes x - center, the mean of that, and the variance."""
-        xp.copyto(self._remainder, 0)
-        xp.copyto(self._variance, 0)
         of, kind = self._blocks.of, self._dtype.char
-        sums = ColumnSums(self._features, self._blocks.largest, kind)
+        sums, square_sums = (ColumnSums(self._blocks, kind, name) for name in ("dy", "products"))
         room = self._blocks.room("products", kind)
         blocks = zip(of(x), of(self._centred), room, self._center, strict=True)
         for x_block, centred, squares, center in repeated(xp, blocks):
             xp.subtract(x_block, center, out=centred)
-            sums.add(xp, centred, self._remainder)
+            sums.take(xp, centred)
             xp.multiply(centred, centred, out=squares)
-            sums.add(xp, squares, self._variance)
-        xp.divide(self._remainder, self._share, out=self._remainder)
-        xp.divide(self._variance, self._share, out=self._variance)
+            square_sums.take(xp, squares)
+        sums.total(xp, self._remainder)
+        square_sums.total(xp, self._variance)
+        xp.divide(self._remainder, self._size, out=self._remainder)
+        xp.divide(self._variance, self._size, out=self._variance)
         xp.multiply(self._remainder, self._remainder, out=self._square)
         xp.subtract(self._variance, self._square, out=self._variance)
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
         xp.maximum(self._variance, constant(0.0, "d"), out=self._variance)
-        if not np.isfinite(self._variance).all():
-            # Not beta, which a scale of 1 / inf would make of it.
-            self._variance[~np.isfinite(self._variance)] = np.nan
+        _make_nan(xp, self._variance)
 
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
         kind = self._dtype.char
         self._sum_dy, self._sum_products = np.empty(self._features), np.empty(self._features)
         self._slope, self._shift = np.empty(self._features), np.empty(self._features)
+        self._is_fine = np.empty(self._features, bool)
         self._slopes, self._each_slope = self._blocks.vector(kind)
         self._shifts, self._each_shift = self._blocks.vector(kind)
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         """Writes dx, unless it is None, dgamma and dbeta."""
-        of, blocks = self._blocks.of, self._blocks
-        dy_blocks, centred_blocks = blocks.of(dy), blocks.of(self._centred)
-        xp.copyto(self._sum_dy, 0)
-        xp.copyto(self._sum_products, 0)
-        exact = dy.dtype == np.float32 and self._has_mean(xp, dy)
-        kind = "d" if exact else dy.dtype.char
-        sums = ColumnSums(self._features, blocks.largest, kind)
-        products = blocks.room("products", kind)
-        if exact:
-            # Roundings of products that all go one way are not small beside sums that cancel.
-            each = zip(dy_blocks, centred_blocks, blocks.room("dy", "d"), products, strict=True)
-            for dy_block, centred, exact_dy, product in repeated(xp, each):
-                xp.copyto(exact_dy, dy_block)
-                xp.copyto(product, centred)
-                xp.multiply(exact_dy, product, out=product)
-                sums.add(xp, exact_dy, self._sum_dy)
-                sums.add(xp, product, self._sum_products)
-        else:
-            few = zip(dy_blocks, centred_blocks, products, strict=True)
-            for dy_block, centred, product in repeated(xp, few):
-                sums.add(xp, dy_block, self._sum_dy)
-                xp.multiply(dy_block, centred, out=product)
-                sums.add(xp, product, self._sum_products)
-        xp.divide(self._sum_dy, SHARE, out=self._sum_dy)
-        xp.divide(self._sum_products, SHARE, out=self._sum_products)
-        xp.multiply(self._sum_dy, self._remainder, out=self._shift)
-        xp.subtract(self._sum_products, self._shift, out=self._sum_products)
+        of = self._blocks.of
+        dy_blocks, centred_blocks = of(dy), of(self._centred)
+        self._add_up(xp, dy_blocks, centred_blocks, dy.dtype.char)
+        if dy.dtype == np.float32 and self._is_one_sided(xp, dy):
+            self._add_up(xp, dy_blocks, centred_blocks, "d")
         xp.divide(self._sum_products, self._std, out=self._sum_products)
         xp.copyto(dbeta, self._sum_dy)
         xp.copyto(dgamma, self._sum_products)
@@ -411,15 +396,40 @@ class LargeBatchNormOperation(_BatchStatistics):
             xp.multiply(dx_block, scale, out=dx_block)
         put_back(xp, out, dx)
 
-    def _has_mean(self, xp: Any, dy: Array) -> bool:
-        """Whether a column of dy has a mean that is no accident, by some of its rows."""
-        step = max(1, min(32, self._rows // 64))
-        some = dy.reshape(self._rows, self._features)[::step]
-        ones = constant(1.0, dy.dtype.char, len(some))
-        total, squares = xp.dot(ones, some), xp.dot(ones, xp.multiply(some, some))
-        xp.multiply(total, total, out=total)
-        xp.multiply(squares, CLEAR**2, out=squares)
-        return bool(xp.any(xp.greater(total, squares)))
+    def _add_up(self, xp: Any, dy: list[Array], centred: list[Array], kind: str) -> None:
+        """Writes the sums of dy and of dy * (x - mean), whose products are of the given type."""
+        blocks, exact = self._blocks, kind != self._dtype.char
+        sums, product_sums = (ColumnSums(blocks, kind, name) for name in ("dy", "products"))
+        products = blocks.room("products", kind)
+        exact_dy = blocks.room("dy", kind) if exact else dy
+        each = zip(dy, centred, exact_dy, products, strict=True)
+        for dy_block, centred_block, factor, product in repeated(xp, each):
+            if exact:
+                xp.copyto(factor, dy_block)
+                xp.copyto(product, centred_block)
+                xp.multiply(factor, product, out=product)
+            else:
+                xp.multiply(dy_block, centred_block, out=product)
+            sums.take(xp, factor)
+            product_sums.take(xp, product)
+        sums.total(xp, self._sum_dy)
+        product_sums.total(xp, self._sum_products)
+        # What is left of the mean: sum(dy * (x - mean)) = sum(dy * centred) - sum(dy) * remainder.
+        xp.multiply(self._sum_dy, self._remainder, out=self._shift)
+        xp.subtract(self._sum_products, self._shift, out=self._sum_products)
+
+    def _is_one_sided(self, xp: Any, dy: Array) -> bool:
+        """Whether a column's sum of dy is too large for float32 products.
+
+        If their roundings all go one way, as those of x that takes two values may, dgamma is off by
+        up to 6e-8 * sum(dy); it may be by 5e-7 of the root of the sum of its terms' squares.
+        """
+        some = dy.reshape(self._rows, self._features)[:: -(-self._rows // SOME_DY)]
+        squares = xp.dot(constant(1.0, dy.dtype.char, len(some)), xp.multiply(some, some))
+        xp.multiply(squares, ONE_SIDED**2 * self._rows / len(some), out=self._slope)
+        xp.multiply(self._sum_dy, self._sum_dy, out=self._shift)
+        xp.greater(self._shift, self._slope, out=self._is_fine)
+        return 1 in self._is_fine.tobytes()
 
     @property
     def like(self) -> Array:
@@ -441,7 +451,7 @@ class BatchNormInferenceOperation(Operation):
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._shape, self._dtype, features = shape, dtype, shape[-1]
         self._epsilon = constant(epsilon, dtype.char)
-        self._blocks = Blocks(shape)
+        self._blocks = Blocks(shape, dtype)
         self._std, self._scale = np.empty(features, dtype), np.empty(features, dtype)
         self._means, self._each_mean = self._blocks.vector(dtype.char)
         self._scales, self._each_scale = self._blocks.vector(dtype.char)
@@ -484,9 +494,8 @@ class BatchNormInferenceOperation(Operation):
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         """Writes dx, unless it is None, dgamma and dbeta."""
-        of, sums = self._blocks.of, ColumnSums(dy.shape[-1], self._blocks.largest, "d")
-        xp.copyto(self._sum_dy, 0)
-        xp.copyto(self._sum_products, 0)
+        of = self._blocks.of
+        sums, product_sums = (ColumnSums(self._blocks, "d", name) for name in ("dy", "products"))
         xp.copyto(self._exact_means, self._mean)
         for dy_block, x_block, exact, products, center in repeated(
             xp,
@@ -504,10 +513,11 @@ class BatchNormInferenceOperation(Operation):
             xp.copyto(products, x_block)
             xp.subtract(products, center, out=products)
             xp.multiply(exact, products, out=products)
-            sums.add(xp, exact, self._sum_dy)
-            sums.add(xp, products, self._sum_products)
-        xp.divide(self._sum_dy, SHARE, out=dbeta)
-        xp.divide(self._sum_products, SHARE, out=self._sum_products)
+            sums.take(xp, exact)
+            product_sums.take(xp, products)
+        sums.total(xp, self._sum_dy)
+        product_sums.total(xp, self._sum_products)
+        xp.copyto(dbeta, self._sum_dy)
         xp.divide(self._sum_products, self._std, out=dgamma)
         if dx is None:
             return
@@ -522,6 +532,12 @@ class BatchNormInferenceOperation(Operation):
 def _make_infinite(xp: Any, std: Array) -> None:
     """A std of 0 becomes infinite: y is beta there, and dx is 0."""
     xp.copyto(std, np.inf, where=xp.equal(std, constant(0.0, std.dtype.char)))
+
+
+def _make_nan(xp: Any, variance: Array) -> None:
+    """A variance that float64 cannot hold becomes NaN: so does y, which would be beta."""
+    if not isfinite(xp.dot(variance, variance)):
+        xp.copyto(variance, np.nan, where=xp.isinf(variance))
 
 
 def _is_same(x: Array, out: Array | None) -> bool:

@@ -12,7 +12,7 @@ from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation
-from npbn.numerics.sums import SHARE, ColumnSums
+from npbn.numerics.sums import ColumnSums
 from npbn.numerics.tape import repeated
 
 
@@ -55,12 +55,12 @@ class DenseOperation(Operation):
             xp.dot(self._ones, self._dy, out=self._sum_dy)
             xp.copyto(dbias, self._sum_dy)
         elif dbias is not None:
-            blocks = Blocks(dy.shape)
-            sums = ColumnSums(blocks.features, blocks.largest, dy.dtype.char)
-            xp.copyto(self._sum_dy, 0)
+            blocks = Blocks(dy.shape, dy.dtype)
+            sums = ColumnSums(blocks, dy.dtype.char, "dy")
             for block in repeated(xp, blocks.of(dy)):
-                sums.add(xp, block, self._sum_dy)
-            xp.divide(self._sum_dy, SHARE, out=dbias)
+                sums.take(xp, block)
+            sums.total(xp, self._sum_dy)
+            xp.copyto(dbias, self._sum_dy)
         if dx is not None:
             xp.matmul(dy, self.weight.T, out=dx)
 
