@@ -1,5 +1,6 @@
 """How passes over many rows are laid out: in blocks of rows that stay in cache."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from npbn._checks import Array
 from npbn.numerics.scratch import scratch
+from npbn.numerics.tape import repeated
 
 # Of larger blocks less stays in cache (4 MB: 5 to 15 % longer); in smaller ones the calls cost more
 # than the values (256 KB: 15 to 30 %).
@@ -41,23 +43,37 @@ class Blocks:
     """The blocks of arrays (..., D) of one shape, several rows folded into one."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.features = shape[-1]
+        self.features, self._kind = shape[-1], dtype.char
         self._fold, self._bounds = layout(prod(shape[:-1]), self.features, dtype.itemsize)
         self.count = len(self._bounds)
         self.largest = max(stop - start for start, stop, _ in self._bounds)
 
-    def of(self, x: Array) -> list[Array]:
-        """x block by block: views (folded rows, wide), or copies where x is not contiguous."""
-        flat = x.reshape(-1)
-        return [flat[start:stop].reshape(-1, width) for start, stop, width in self._bounds]
+    def each(self, xp: Any, *arrays: Array | list[Array], kind: str | None = None) -> Iterable[Any]:
+        """The arrays block by block, and vectors (D,) as they go with their rows.
 
-    def room(self, name: str, dtype: str) -> list[Array]:
+        kind: the type of the vectors; None: that of the arrays.
+        """
+        columns = [
+            each
+            if isinstance(each, list)
+            else self._beside(xp, f"vector {place}", each, kind or self._kind)
+            if each.ndim == 1
+            else self._of(each.reshape(-1))
+            for place, each in enumerate(arrays)
+        ]
+        return repeated(xp, zip(*columns, strict=True))
+
+    def room(self, name: str, kind: str) -> list[Array]:
         """Room to work in for each block, all in one place, which stays in cache."""
-        flat = scratch(name, self.largest, dtype)
+        flat = scratch(name, self.largest, kind)
         return [flat[: stop - start].reshape(-1, width) for start, stop, width in self._bounds]
 
-    def vector(self, dtype: str) -> "tuple[Array, list[Array]]":
-        """An array (folded rows, D) to copy a vector (D,) into, and it beside each block's rows."""
-        repeated = np.empty((self._fold, self.features), dtype)
-        flat = repeated.reshape(-1)
-        return repeated, [flat[:width] for _, _, width in self._bounds]
+    def _of(self, flat: Array) -> list[Array]:
+        return [flat[start:stop].reshape(-1, width) for start, stop, width in self._bounds]
+
+    def _beside(self, xp: Any, name: str, vector: Array, kind: str) -> list[Array]:
+        if self._fold == 1 and vector.dtype.char == kind:
+            return [vector] * self.count
+        wide = scratch(name, self._fold * self.features, kind)
+        xp.copyto(wide.reshape(self._fold, self.features), vector)
+        return [wide[:width] for _, _, width in self._bounds]

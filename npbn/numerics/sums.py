@@ -21,7 +21,7 @@ class ColumnSums:
         """kind: the blocks' type. name: another one for each sum that is taken at a time."""
         features = self._features = blocks.features
         self._kind, self._count = kind, 0
-        self._parts = scratch(f"sum of {name}", blocks.count * features, "d").reshape(-1, features)
+        self._parts = scratch(f"sums of {name}", blocks.count * features, "d").reshape(-1, features)
         self._fours = scratch("fours", blocks.largest // FOURS, kind)
         self._few = scratch("few", max(blocks.largest // FOURS, 3 * features), "d")
 
