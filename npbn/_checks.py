@@ -53,7 +53,7 @@ def float_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
-def same_dtype(x: Array, **others: Array | None) -> None:
+def same_dtype(x: Any, **others: Array | None) -> None:
     """TypeError unless all arrays have x's type."""
     for name, other in others.items():
         if other is not None and other.dtype != x.dtype:
@@ -92,8 +92,8 @@ def vector(name: str, value: Any, features: int, like: Array) -> Array:
     return array
 
 
-def upstream(dy: Any, like: Array) -> Array:
-    """dy, if it has the shape and type of the output whose gradient it is."""
+def upstream(dy: Any, like: Any) -> Array:
+    """dy, if it has the shape and type of `like`: the output whose gradient it is, say."""
     dy = float_array("dy", dy)
     has_shape("dy", dy, like.shape)
     same_dtype(like, dy=dy)

@@ -1,6 +1,6 @@
 """Activation functions, each element by itself. x (..., D) is float32 or float64 throughout."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -8,77 +8,72 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant, zeros
 from npbn.numerics.denormals import flush, multiply, quiet
-from npbn.numerics.operation import Operation
+from npbn.numerics.operation import Operation, check_cache
 
 
-class ReLUOperation(Operation):
-    """y = max(x, 0); dx = dy where y > 0, else 0."""
+class Activation(Operation):
+    """What activations have in common: dx = dy * derivative, which y tells."""
 
-    y_over_x = reads_y = dx_over_dy = True
+    y_over_x = reads_y = True
+    derivative: Array  # kept in a cache of the functions below
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._shape, self._zeros = shape, zeros(shape, dtype.char)
+        self._one, self._zeros = constant(1.0, dtype.char), zeros(shape, dtype.char)
+
+    def differentiate(self, xp: Any, derivative: Array) -> None:
+        """Writes the derivative, from y."""
+        raise NotImplementedError
+
+    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
+        self.differentiate(xp, dx)
+        multiply(xp, dy, dx, out=dx)
+
+
+class ReLUOperation(Activation):
+    """y = max(x, 0)."""
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
-        """Writes y."""
         self._y = y
         xp.maximum(x, self._zeros, out=y)
 
-    def prepare_backward(self) -> None:
-        """Make the array that backward writes over."""
-        self._positive = np.empty(self._shape, bool)
-
-    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
-        """Writes dx."""
-        xp.greater(self._y, self._zeros, out=self._positive)
-        xp.multiply(dy, self._positive, out=dx)
+    def differentiate(self, xp: Any, derivative: Array) -> None:
+        xp.greater(self._y, self._zeros, out=derivative)
 
 
-class LeakyReLUOperation(Operation):
-    """y = x where x > 0, else slope * x; dx likewise of dy."""
+class LeakyReLUOperation(Activation):
+    """y = x where x > 0, else slope * x."""
 
-    reads_y = True
+    y_over_x = False
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], slope: float) -> None:
-        self._shape, self._zeros = shape, zeros(shape, dtype.char)
+        super().__init__(shape, dtype)
         self._slope = constant(slope, dtype.char)
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
-        """Writes y."""
         self._y = y
         # Not slope * x for a slope of 0, which would make NaN of infinity.
         if self._slope:
             xp.multiply(x, self._slope, out=y)
-            xp.maximum(x, y, out=y)
-        else:
-            xp.maximum(x, self._zeros, out=y)
+        xp.maximum(x, y if self._slope else self._zeros, out=y)
 
-    def prepare_backward(self) -> None:
-        """Make the array that backward writes over."""
-        self._positive = np.empty(self._shape, bool)
-
-    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
-        """Writes dx."""
-        xp.greater(self._y, self._zeros, out=self._positive)
-        xp.multiply(dy, self._slope, out=dx)
-        xp.copyto(dx, dy, where=self._positive)
+    def differentiate(self, xp: Any, derivative: Array) -> None:
+        xp.greater(self._y, self._zeros, out=derivative)
+        xp.maximum(derivative, self._slope, out=derivative)
 
 
-class SigmoidOperation(Operation):
-    """y = 1 / (1 + exp(-x)); dx = dy * y * (1 - y).
+class SigmoidOperation(Activation):
+    """y = 1 / (1 + exp(-x)).
 
-    exp(-x) * y is 1 - y to the last digit, where 1 - y itself has lost them (x > 17 in float32).
+    The derivative is y * (1 - y), and exp(-x) * y is 1 - y to the last digit, where 1 - y itself
+    has lost them (x > 17 in float32).
     """
 
-    y_over_x = reads_y = True
-
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._exponential, self._one = np.empty(shape, dtype), constant(1.0, dtype.char)
-        limits = np.finfo(dtype)
-        self._tiny, self._largest = float(limits.tiny), float(limits.max)
+        super().__init__(shape, dtype)
+        self._exponential = np.empty(shape, dtype)
+        self._tiny, self._most = np.finfo(dtype).tiny, np.finfo(dtype).max
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
-        """Writes y."""
         self._y = y
         xp.negative(x, out=self._exponential)
         xp.exp(self._exponential, out=self._exponential)
@@ -86,37 +81,27 @@ class SigmoidOperation(Operation):
         usual = smallest >= self._tiny and largest <= 1 / self._tiny
         if not usual:
             flush(xp, self._exponential)
-            xp.minimum(self._exponential, self._largest, out=self._exponential)
+            xp.minimum(self._exponential, self._most, out=self._exponential)
         xp.add(self._exponential, self._one, out=y)
         xp.divide(self._one, y, out=y)
         if not usual:
             flush(xp, y)
 
-    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
-        """Writes dx."""
-        xp.multiply(self._exponential, self._y, out=dx)
-        xp.multiply(dx, self._y, out=dx)
-        multiply(xp, dx, dy, out=dx)
+    def differentiate(self, xp: Any, derivative: Array) -> None:
+        xp.multiply(self._exponential, self._y, out=derivative)
+        multiply(xp, derivative, self._y, out=derivative)
 
 
-class TanhOperation(Operation):
-    """y = tanh(x); dx = dy * (1 - y^2)."""
-
-    y_over_x = reads_y = True
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._one = constant(1.0, dtype.char)
+class TanhOperation(Activation):
+    """y = tanh(x); the derivative is 1 - y^2."""
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
-        """Writes y."""
         self._y = y
         xp.tanh(x, out=y)
 
-    def backward(self, xp: Any, dy: Array, dx: Array) -> None:
-        """Writes dx."""
-        xp.multiply(self._y, self._y, out=dx)
-        xp.subtract(self._one, dx, out=dx)
-        multiply(xp, dx, dy, out=dx)
+    def differentiate(self, xp: Any, derivative: Array) -> None:
+        xp.multiply(self._y, self._y, out=derivative)
+        xp.subtract(self._one, derivative, out=derivative)
 
 
 @quiet()
@@ -135,7 +120,7 @@ def relu_backward(dy: Array, cache: ReLUOperation, *, out: Array | None = None) 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back(dy, cache, ReLUOperation, out)
+    return _run_back("relu", dy, cache, ReLUOperation, out)
 
 
 @quiet()
@@ -157,7 +142,7 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUOperation, *, out: Array | No
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back(dy, cache, LeakyReLUOperation, out)
+    return _run_back("leaky_relu", dy, cache, LeakyReLUOperation, out)
 
 
 @quiet()
@@ -177,7 +162,7 @@ def sigmoid_backward(dy: Array, cache: SigmoidOperation, *, out: Array | None = 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back(dy, cache, SigmoidOperation, out)
+    return _run_back("sigmoid", dy, cache, SigmoidOperation, out)
 
 
 @quiet()
@@ -196,7 +181,7 @@ def tanh_backward(dy: Array, cache: TanhOperation, *, out: Array | None = None) 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back(dy, cache, TanhOperation, out)
+    return _run_back("tanh", dy, cache, TanhOperation, out)
 
 
 def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
@@ -204,22 +189,23 @@ def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
     return checks.output(out, x.shape, x.dtype, kept)
 
 
-def _run(operation: Any, x: Array, y: Array) -> Any:
-    """The operation after its forward pass. Its y is its own: the caller may write into his."""
-    own = np.empty(x.shape, x.dtype)
-    operation.forward(np, x, own)
-    np.copyto(y, own)
+Kind = TypeVar("Kind", bound=Activation)
+
+
+def _run(operation: Kind, x: Array, y: Array) -> Kind:
+    """The operation, which keeps the derivative: the caller may write into y."""
+    operation.forward(np, x, y)
+    operation.derivative = np.empty(x.shape, x.dtype)
+    operation.differentiate(np, operation.derivative)
     return operation
 
 
-def _run_back(dy: Array, cache: Any, kind: type[Any], out: Array | None) -> Array:
-    if not isinstance(cache, kind):
-        operation = kind.__name__.removesuffix("Operation")
-        raise TypeError(
-            f"cache: expected what {operation}'s forward function returned, "
-            f"got {type(cache).__name__}"
-        )
-    dy = checks.upstream(dy, cache._y)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy,))
-    cache.with_own_scratch().backward(np, dy, dx)
+def _run_back(
+    name: str, dy: Array, cache: Activation, kind: type[Activation], out: Array | None
+) -> Array:
+    check_cache(cache, kind, f"{name}_forward")
+    derivative = cache.derivative
+    dy = checks.upstream(dy, derivative)
+    dx = checks.output(out, dy.shape, dy.dtype, (dy, derivative))
+    multiply(np, dy, derivative, out=dx)
     return dx

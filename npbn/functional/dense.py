@@ -10,9 +10,8 @@ from npbn._checks import Array
 from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation
-from npbn.numerics.sums import SHARE, ColumnSums
-from npbn.numerics.tape import repeated
+from npbn.numerics.operation import Operation, check_cache
+from npbn.numerics.sums import ColumnSums
 
 
 class DenseOperation(Operation):
@@ -27,28 +26,25 @@ class DenseOperation(Operation):
         weight_shape: tuple[int, int],
         has_bias: bool,
     ) -> None:
-        self.output_shape, self.has_bias = (*shape[:-1], weight_shape[1]), has_bias
-        self._rows, self._is_small = prod(shape[:-1]), prod(self.output_shape) <= SMALL
+        self.shape, self.dtype, self.has_bias = (*shape[:-1], weight_shape[1]), dtype, has_bias
+        self._rows, self._is_small = prod(shape[:-1]), prod(self.shape) <= SMALL
         self._ones = constant(1.0, "d", self._rows) if self._is_small else None
 
     def forward(self, xp: Any, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
-        """Writes y."""
         self.x, self.weight = x, weight
         xp.matmul(x, weight, out=y)
         if bias is not None:
             xp.add(y, bias, out=y)
 
     def prepare_backward(self) -> None:
-        """Make the arrays that backward writes over."""
         if self.has_bias:
-            self._sum_dy = np.empty(self.output_shape[-1])
+            self._sum_dy = np.empty(self.shape[-1])
             if self._is_small:
-                self._dy = np.empty((self._rows, self.output_shape[-1]))
+                self._dy = np.empty((self._rows, self.shape[-1]))
 
     def backward(
         self, xp: Any, dy: Array, dx: Array | None, dweight: Array, dbias: Array | None
     ) -> None:
-        """Writes dx, unless it is None, dweight, and dbias where there is a bias."""
         x_rows, dy_rows = (each.reshape(self._rows, each.shape[-1]) for each in (self.x, dy))
         xp.matmul(x_rows.T, dy_rows, out=dweight)
         if dbias is not None and self._is_small:
@@ -56,12 +52,12 @@ class DenseOperation(Operation):
             xp.dot(self._ones, self._dy, out=self._sum_dy)
             xp.copyto(dbias, self._sum_dy)
         elif dbias is not None:
-            blocks = Blocks(dy.shape)
-            sums = ColumnSums(blocks.features, blocks.largest, dy.dtype.char)
-            xp.copyto(self._sum_dy, 0)
-            for block in repeated(xp, blocks.of(dy)):
-                sums.add(xp, block, self._sum_dy)
-            xp.divide(self._sum_dy, SHARE, out=dbias)
+            blocks = Blocks(dy.shape, dy.dtype)
+            sums = ColumnSums(blocks, dy.dtype.char, "dy")
+            for (block,) in blocks.each(xp, dy):
+                sums.take(xp, block)
+            sums.total(xp, self._sum_dy)
+            xp.copyto(dbias, self._sum_dy)
         if dx is not None:
             xp.matmul(dy, self.weight.T, out=dx)
 
@@ -102,12 +98,9 @@ def dense_backward(
     dy (..., out); the cache may be used again. Returns dx (..., in), dweight (in, out), dbias
     (out,) or None. TypeError or ValueError for a dy of another type or shape.
     """
-    if not isinstance(cache, DenseOperation):
-        raise TypeError(f"cache: expected what dense_forward returned, got {type(cache).__name__}")
+    check_cache(cache, DenseOperation, "dense_forward")
     x, weight = cache.x, cache.weight
-    dy = checks.float_array("dy", dy)
-    checks.has_shape("dy", dy, cache.output_shape)
-    checks.same_dtype(x, dy=dy)
+    dy = checks.upstream(dy, cache)
     dx = checks.output(out, x.shape, x.dtype, (dy, x, weight))
     dweight = np.empty(weight.shape, weight.dtype)
     dbias = np.empty(weight.shape[1], weight.dtype) if cache.has_bias else None

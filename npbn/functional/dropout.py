@@ -8,7 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation
+from npbn.numerics.operation import Operation, check_cache
 from npbn.numerics.tape import outside
 
 
@@ -28,14 +28,12 @@ class DropoutOperation(Operation):
         return self._factor.copy()
 
     def forward(self, xp: Any, x: Array, generator: np.random.Generator, y: Array) -> None:
-        """Writes y."""
         outside(xp, generator.random, "random")(dtype=np.float32, out=self._drawn)
         xp.greater_equal(self._drawn, self._rate, out=self._kept)
         xp.divide(self._kept, self._keep, out=self._factor)
         xp.multiply(x, self._factor, out=y)
 
     def backward(self, xp: Any, dy: Array, dx: Array) -> None:
-        """Writes dx."""
         xp.multiply(dy, self._factor, out=dx)
 
 
@@ -85,10 +83,7 @@ def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    if not isinstance(cache, DropoutOperation):
-        raise TypeError(
-            f"cache: expected what dropout_forward returned, got {type(cache).__name__}"
-        )
+    check_cache(cache, DropoutOperation, "dropout_forward")
     dy = checks.upstream(dy, cache._factor)
     dx = checks.output(out, dy.shape, dy.dtype, (dy,))
     cache.backward(np, dy, dx)

@@ -10,22 +10,25 @@ from npbn._checks import Array
 class Operation:
     """An operation at work on one shape and type: it makes its arrays once.
 
-    `forward(xp, x, ..., y)` writes y; `backward(xp, dy, dx, ...)` writes dx, unless that is None,
-    and the gradients of the parameters. xp is NumPy, or a tape that makes its calls and writes them
-    down. x and the parameters are read again by backward: they must stay as they are until then.
+    xp is NumPy, or a tape that makes its calls and writes them down. x and the parameters are read
+    again by backward: they must stay as they are until then.
     """
 
     # Whether y may be x itself, whether backward reads x or y, and whether dx may be dy itself.
-    y_over_x = False
-    reads_x = False
-    reads_y = False
-    dx_over_dy = False
+    y_over_x = reads_x = reads_y = dx_over_dy = False
     # Whether an infinity or NaN in x makes one in y; whether forward moves a generator.
-    shows_infinity = False
-    draws = False
+    shows_infinity = draws = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """forward(xp, x, ..., y) writes y."""
+        raise NotImplementedError
 
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
+
+    def backward(self, *args: Any, **kwargs: Any) -> None:
+        """backward(xp, dy, dx, ...) writes dx, unless it is None, and the parameters' gradients."""
+        raise NotImplementedError
 
     def with_own_scratch(self) -> Self:
         """The same forward pass, with arrays of its own to work in: one for each backward pass."""
@@ -33,6 +36,12 @@ class Operation:
         vars(twin).update(vars(self))
         twin.prepare_backward()
         return twin
+
+
+def check_cache(cache: Any, kind: type[Operation], source: str) -> None:
+    """TypeError unless cache is an operation of this kind; source: the function that returns it."""
+    if not isinstance(cache, kind):
+        raise TypeError(f"cache: expected what {source} returned, got {type(cache).__name__}")
 
 
 def writable(out: Array) -> Array:

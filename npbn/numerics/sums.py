@@ -3,6 +3,7 @@
 from typing import Any
 
 from npbn._checks import Array
+from npbn.numerics.blocks import Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.scratch import scratch
 
@@ -14,18 +15,20 @@ SHARE = 1 / 16
 
 
 class ColumnSums:
-    """SHARE times the sum of each column, in float64, added up block by block, for one call."""
+    """The sum of each column of an array that is taken block by block, for one call."""
 
-    def __init__(self, features: int, largest: int, dtype: str) -> None:
-        """largest: the values of the largest block."""
-        self._features, self._kind = features, dtype
-        self._fours = scratch("fours", largest // FOURS, dtype)
-        self._few = scratch("few", max(largest // FOURS, 3 * features), "d")
-        self._sum = scratch("sum", features, "d")
+    def __init__(self, blocks: Blocks, kind: str, name: str) -> None:
+        """kind: the blocks' type. name: another one for each sum that is taken at a time."""
+        features = self._features = blocks.features
+        self._kind, self._count = kind, 0
+        self._parts = scratch(f"sums of {name}", blocks.count * features, "d").reshape(-1, features)
+        self._fours = scratch("fours", blocks.largest // FOURS, kind)
+        self._few = scratch("few", max(blocks.largest // FOURS, 3 * features), "d")
 
-    def add(self, xp: Any, block: Array, total: Array) -> None:
-        """Add the sums of a block (rows, D), or of one with rows folded, to total."""
-        features, flat = self._features, block.reshape(-1)
+    def take(self, xp: Any, block: Array) -> None:
+        """The next block: (rows, D), or several rows folded into one."""
+        part, features, flat = self._parts[self._count], self._features, block.reshape(-1)
+        self._count += 1
         count = flat.size // (FOURS * features) * features
         if count:
             fours = self._fours[:count]
@@ -37,13 +40,20 @@ class ColumnSums:
                 half = len(fours) // 2
                 xp.add(fours[:half], fours[half:], out=fours[:half])
                 fours = fours[:half]
-            self._add(xp, fours, 1.0, total)
-        if FOURS * count < flat.size:
-            self._add(xp, flat[FOURS * count :], SHARE, total)
+            xp.dot(*self._weighted(xp, fours, 1.0), out=part)
+        rest = flat[FOURS * count :]
+        if not count:
+            xp.dot(*self._weighted(xp, rest, SHARE), out=part)
+        elif rest.size:
+            xp.add(part, xp.dot(*self._weighted(xp, rest, SHARE)), out=part)
 
-    def _add(self, xp: Any, rows: Array, weight: float, total: Array) -> None:
+    def _weighted(self, xp: Any, rows: Array, weight: float) -> tuple[Array, Array]:
+        """A weight for each row, and the rows in float64."""
         few = self._few[: rows.size]
         xp.copyto(few, rows)
-        weights = constant(weight, "d", rows.size // self._features)
-        xp.dot(weights, few.reshape(-1, self._features), out=self._sum)
-        xp.add(total, self._sum, out=total)
+        few = few.reshape(-1, self._features)
+        return constant(weight, "d", len(few)), few
+
+    def total(self, xp: Any, out: Array) -> None:
+        """Writes the sums of all blocks that were taken, in float64."""
+        xp.dot(constant(1 / SHARE, "d", self._count), self._parts, out=out)
