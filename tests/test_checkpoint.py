@@ -99,29 +99,13 @@ def test_what_is_saved_comes_back(tmp_path_factory, arrays, header):
             assert archive[name].tobytes() == array.tobytes()
 
 
-VALUES = [
-    0,
-    -1,
-    2**63,
-    -(10**4000),
-    True,
-    None,
-    "",
-    "\ud800\0é\U0001f600",
-    [],
-    {},
-    [[1.0], {"a": 2}],
-]
-VALUES += [0.1, 1e-323, 1.7976931348623157e308, -0.0, math.inf, math.nan, np.float64(0.1)]
-
-
-@pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
-def test_header_values_are_exact(path, value):
-    checkpoint.save(path, {}, {"value": value})
-    loaded = checkpoint.load(path)[1]["value"]
-    plain_value = float(value) if isinstance(value, np.float64) else value
-    assert repr(loaded) == repr(plain_value)
-    assert type(loaded) is type(plain_value)
+def test_header_values_are_exact(path):
+    integers = [0, -1, 2**63, -(10**4000), True, None]
+    floats = [0.1, 1e-323, 1.7976931348623157e308, -0.0, math.inf, math.nan]
+    values = [*integers, *floats, "", "\ud800\0é\U0001f600", [], {}, [[1.0], {"a": 2}]]
+    checkpoint.save(path, {}, {"values": [*values, np.float64(0.1)]})
+    loaded = checkpoint.load(path)[1]["values"]
+    assert repr(loaded) == repr([*values, 0.1])  # tells True from 1, and -0.0 from 0.0
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (4,), ()])
@@ -155,13 +139,6 @@ def test_the_same_contents_are_the_same_bytes(saved):
     time.sleep(0.01)
     checkpoint.save(saved, ARRAYS, HEADER)
     assert saved.read_bytes() == first
-
-
-def test_saving_and_loading_leave_no_tie(saved):
-    arrays, _ = checkpoint.load(saved)
-    for array in arrays.values():
-        array[...] = 1
-    assert_same(checkpoint.load(saved)[0], ARRAYS)
 
 
 def test_the_form_for_more_than_4_gib(saved, monkeypatch):
@@ -200,9 +177,12 @@ def test_a_version_that_is_none_is_told(path, version):
         checkpoint.load(path)
 
 
-def test_a_header_nested_as_deep_as_may_be_comes_back(path):
-    checkpoint.save(path, {}, {"a": deep(99)})
-    assert checkpoint.load(path)[1] == {"a": deep(99)}
+def test_the_deepest_header_and_the_longest_name_come_back(path):
+    arrays = {"a" * 200: np.ones(3)}
+    checkpoint.save(path, arrays, {"a": deep(99)})
+    loaded, header = checkpoint.load(path)
+    assert_same(loaded, arrays)
+    assert header == {"a": deep(99)}
 
 
 @pytest.mark.parametrize(
@@ -246,11 +226,6 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(
         checkpoint.save(saved, {"0": np.ones(3)} | arrays, header)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
-
-
-def test_a_name_of_200_letters_comes_back(path):
-    checkpoint.save(path, {"a" * 200: np.ones(3)}, {})
-    assert_same(checkpoint.load(path)[0], {"a" * 200: np.ones(3)})
 
 
 def test_the_longest_header_comes_back_and_no_longer_one_is_saved(path):

@@ -60,8 +60,11 @@ GRADIENTS = {dtype: np.empty(SIZE, dtype) for dtype in (np.float32, np.float64)}
 def run(optimizer, steps=STEPS, dtype=np.float64, first=0, parameters=None, **options):
     parameters = start(dtype) if parameters is None else parameters
     for step in range(first, first + steps):
-        GRADIENTS[dtype][:] = gradients_at(step, dtype)
-        optimizer.update(parameters, GRADIENTS[dtype], **options)
+        gradients = GRADIENTS[dtype]
+        gradients.flags.writeable = True
+        gradients[:] = gradients_at(step, dtype)
+        gradients.flags.writeable = False  # nobody but this function writes to it
+        optimizer.update(parameters, gradients, **options)
     return parameters
 
 
@@ -147,6 +150,7 @@ def test_agrees_with_pytorch(case, shared, learning_rate):
 def test_decay_says_where_weights_decay(case):
     decay = (np.arange(SIZE) % 3 == 0).astype(float)
     expected = textbook(case, decay=decay, weight_decay=0.3)
+    decay.flags.writeable = False
     for form in (decay, decay.astype(bool)):
         parameters = run(make(case, weight_decay=0.3), decay=form)
         np.testing.assert_allclose(parameters, expected, rtol=0, atol=1e-12)
@@ -275,47 +279,26 @@ def test_float32_stays_float32(case, shared, rate):
 
 
 @each_case
-@each_shared
-def test_gradients_and_decay_are_not_written(case, shared):
-    optimizer = make(case, **SHARED[shared])
-    gradients, decay = gradients_at(0), np.ones(SIZE)
-    gradients.flags.writeable = decay.flags.writeable = False
-    for _ in range(3):
-        optimizer.update(start(), gradients, decay=decay)
-    np.testing.assert_array_equal(gradients, gradients_at(0))
-
-
-@each_case
 @pytest.mark.parametrize("shared", ["plain", "both"])
+@pytest.mark.parametrize("size", [1.0, 1e-200], ids=["usual", "tiny"])
 @pytest.mark.parametrize(
     "rate", [0.1, schedule, np.full(100_000, 0.1)], ids=["number", "f", "vector"]
 )
-def test_only_the_first_update_allocates(case, shared, rate):
-    parameters, gradients = start(size=100_000), gradients_at(0, size=100_000)
+def test_only_the_first_update_allocates(case, shared, size, rate):
+    parameters, gradients = start(size=100_000), gradients_at(0, size=100_000) * size
     optimizer = make(case, rate, **SHARED[shared])
     decay = np.ones(100_000)
     tracemalloc.start()
     try:
+        optimizer.load_state(62, {name: np.zeros(100_000) for name in optimizer._names()})
         optimizer.update(parameters, gradients, decay=decay)
         before = tracemalloc.get_traced_memory()[0]
         kept = len(optimizer.state) + isinstance(rate, np.ndarray) * (1 + 1 / 8)
         assert before < kept * parameters.nbytes + 2 * 8 * piecewise.PIECE + 20_000
         tracemalloc.reset_peak()
-        for _ in range(70):
+        for _ in range(3):  # the first of which sweeps
             optimizer.update(parameters, gradients, decay=decay)
         assert tracemalloc.get_traced_memory()[1] - before < 20_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_measuring_a_tiny_gradient_allocates_nothing():
-    parameters, gradients = np.zeros(100_000), np.full(100_000, 1e-200)
-    optimizer = SGD(0.1, max_norm=1e-300)
-    optimizer.update(parameters, gradients)
-    tracemalloc.start()
-    try:
-        optimizer.update(parameters, gradients)
-        assert tracemalloc.get_traced_memory()[1] < 20_000
     finally:
         tracemalloc.stop()
 
