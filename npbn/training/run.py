@@ -18,7 +18,7 @@ from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
 from npbn.functional.losses import SoftmaxCrossEntropyOperation, softmax_cross_entropy
 from npbn.layers.layer import callers_errors
 from npbn.layers.plan import Mode
-from npbn.layers.readers import runs_as_written
+from npbn.layers.readers import adapted, runs_as_written
 from npbn.network import Sequential
 from npbn.network.inference import first_not_finite, known_shapes
 from npbn.numerics.denormals import quiet
@@ -61,7 +61,9 @@ class Run:
             "sample_every": sample_every,
         }
         self.network = network
-        self._errors = callers_errors() if network._has_readers else {}
+        # A subclass with passes of its own runs as it is written.
+        self._runs_as_written = runs_as_written(network)
+        self._errors = callers_errors()
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, self.rng)
         if type(network).forward is Sequential.forward:
@@ -72,7 +74,7 @@ class Run:
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        self._known_shape = not (network._has_readers or runs_as_written(network))
+        self._known_shape = not (network._has_readers or self._runs_as_written)
         self._loss = SoftmaxCrossEntropyOperation((batch_size, self.classes), images.dtype)
         self._dlogits = np.empty((batch_size, self.classes), images.dtype)
         self.step = 0
@@ -95,7 +97,7 @@ class Run:
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
-        logits = network._forward(self.images, TRAINING, None, self._errors)
+        logits = self._forward()
         if self._known_shape:
             dlogits = self._dlogits
             loss = self._loss.forward(np, logits, self.labels, dlogits)
@@ -107,9 +109,22 @@ class Run:
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
             )
-        network._backward(dlogits, False, None, self._errors)
+        self._backward(dlogits)
         self.optimizer.step(network)
         return loss
+
+    def _forward(self) -> Array:
+        if not self._runs_as_written:
+            return self.network._forward(self.images, TRAINING, None, self._errors)
+        with np.errstate(**self._errors):
+            return adapted(self.network.forward)(self.images, training=True)
+
+    def _backward(self, dlogits: Array) -> None:
+        if self._runs_as_written:
+            with np.errstate(**self._errors):
+                adapted(self.network.backward)(dlogits, input_gradient=False)
+        else:
+            self.network._backward(dlogits, False, None, self._errors)
 
     def _arrays(self) -> dict[str, Array]:
         network, optimizer = self.network, self.optimizer
