@@ -4,21 +4,17 @@ import numpy as np
 import pytest
 
 from npbn import functional, reference
-from npbn.functional import _blocks, _sums
+from npbn.numerics import blocks
 from npbn.testing import CASES
-
-# What the rules compare with a number of bytes, and with a number of values.
-BYTES = (_blocks.SMALL_BYTES, _blocks.BLOCK_BYTES)
-SIZES = (_sums.SMALL, 2 * _sums.SMALL)
 
 
 def widths(rows, itemsize):
-    """Each width from which on one more value a row, or of a few rows' sums, changes a rule."""
-    sizes = [*SIZES, *(each // itemsize for each in BYTES)]
-    edges = {size // count for size in sizes for count in {1, -(-rows // _sums.FEW_SUMS), rows}}
-    edges |= {_blocks.WIDE // fold for fold in range(1, rows // 4)} | {_blocks.FEW_ROWS - 1}
-    wide = max(SIZES) + 1
-    return sorted({min(width, wide) for edge in edges for width in (edge, edge + 1) if width})
+    """The widths from which on one more feature changes how so many rows are laid out."""
+    block = blocks.BLOCK_BYTES // itemsize
+    edges = {blocks.SMALL // rows, block // rows, block // 4, blocks.NARROW - 1}
+    edges |= {blocks.WIDE // fold for fold in range(1, rows // 8 + 1)}
+    edges = {edge for edge in edges if edge * rows <= 2 * block}
+    return sorted({width for edge in edges for width in (edge, edge + 1)})
 
 
 def make(name, rows, width, dtype):
