@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import accuracy, timing
 from benchmarks.results import Results
 from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, functional, lesson
+from npbn.numerics.blocks import SMALL
 
 ROOT = Path(__file__).parents[1]
 EPSILON = 1e-3
@@ -118,6 +119,36 @@ def test_an_upstream_gradient_far_from_0_costs_no_digits(shape, ratio, mean, val
         # All roundings go one way.
         x = (np.random.default_rng(0).random(shape) < 0.1) + (x - x % 1)[:1]
     assert_within_bounds(x, dy_mean=mean)
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (60_000, 20)], ids=str)
+@pytest.mark.parametrize("values", ["normal", "two"])
+@pytest.mark.parametrize("mean", [0, 1, 1e6])
+def test_inference_sums_the_gradients_without_loss(shape, values, mean):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape) if values == "normal" else rng.integers(2, size=shape)
+    x, dy = x.astype(np.float32), (rng.standard_normal(shape) + mean).astype(np.float32)
+    gamma, mean, variance = (each.astype(np.float32) for each in (x[0], x.mean(0), x.var(0)))
+    got = functional.batch_norm_inference_backward(dy, x, gamma, mean, variance)[1:]
+    x, dy, mean, variance = (each.astype(np.longdouble) for each in (x, dy, mean, variance))
+    for one, terms in zip(got, (dy * (x - mean) / np.sqrt(variance + EPSILON), dy), strict=True):
+        true = terms.sum(0)
+        error = abs(one - true) / np.maximum(abs(true), np.sqrt((terms**2).sum(0)))
+        assert not error.max() > BOUNDS["dgamma"]
+
+
+@pytest.mark.parametrize("shape", [(60, 1000), (5000, 100)], ids=str)
+def test_of_a_sparse_dy_each_dgamma_keeps_its_digits(shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    ones, dy = np.ones(shape[1], np.float32), np.zeros_like(x)
+    dy[7] = 1
+    _, cache = functional.batch_norm_forward(x, ones, ones, epsilon=EPSILON)
+    _, dgamma, _ = functional.batch_norm_backward(dy, cache)
+    x = x.astype(np.longdouble)
+    true = ((x - x.mean(0)) / np.sqrt(x.var(0) + EPSILON))[7]
+    # Of a large array relative to dy: its only term may be nearly 0.
+    least = 0 if x.size <= SMALL else 1
+    assert not (abs(dgamma - true) / np.maximum(abs(true), least)).max() > BOUNDS["dgamma"]
 
 
 COLUMNS = {

@@ -186,6 +186,18 @@ def test_probabilities_have_no_denormal_numbers(dtype):
         assert 0 < np.count_nonzero(each) < each.size
 
 
+@pytest.mark.parametrize("rows", [1, 1000])
+@pytest.mark.parametrize("classes", [2, 300])
+def test_gradients_of_many_rows_and_classes_have_no_denormal_numbers(rows, classes, dtype):
+    tiny = np.finfo(dtype).tiny
+    # From above the smallest gradient that is normal to below it, of any number of rows.
+    for gap in np.arange(-8, 3) - np.log(tiny) - np.log(rows):
+        logits = np.zeros((rows, classes), dtype)
+        logits[:, -1] = -gap
+        _, dlogits = functional.softmax_cross_entropy(logits, np.zeros(rows, int))
+        assert ((dlogits == 0) | (abs(dlogits) >= tiny)).all()
+
+
 def true_cross_entropy(logits, labels):
     """In longdouble, from the others' sum: p - 1 and log(p) lose all digits where p is nearly 1."""
     rows = np.arange(len(labels))

@@ -35,11 +35,10 @@ class ColumnSums:
             weights = constant(SHARE, self._kind, FOURS)
             xp.dot(weights, flat[: FOURS * count].reshape(FOURS, count), out=fours)
             for _ in range(HALVINGS):
-                if len(fours) % (2 * features):
+                half, odd = divmod(len(fours), 2)
+                if odd or half % features:
                     break
-                half = len(fours) // 2
-                xp.add(fours[:half], fours[half:], out=fours[:half])
-                fours = fours[:half]
+                fours = xp.add(fours[:half], fours[half:], out=fours[:half])
             xp.dot(*self._weighted(xp, fours, 1.0), out=part)
         rest = flat[FOURS * count :]
         if not count:
