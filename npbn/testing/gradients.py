@@ -36,14 +36,15 @@ def gradient_check(
     the network's softmax cross entropy is checked as well. A forward pass with other values comes
     first, so that what a layer keeps of an earlier batch is found.
 
-    x, labels: a batch as for forward, with three values or more a feature where a BatchNorm takes
-    the batch's statistics: two become -1 and 1 whatever they are. training, statistics: the mode,
-    as for forward. tolerance: the largest error that passes, an error being an array's largest
+    x, labels: a batch as for forward, with three values or more a feature where a layer takes the
+    batch's statistics: two become -1 and 1 whatever they are. training, statistics: the mode, as
+    for forward. tolerance: the largest error that passes, an error being an array's largest
     difference over its largest true value. seed: for the random numbers. progress: whether a check
-    that takes longer than two seconds shows a progress bar. Numeric derivatives are differences of
-    two forward passes; where these do not clearly agree with what backward says, SciPy's, adaptive
-    in order and step. Returns a GradientReport. TypeError or ValueError where
-    forward would raise it, and for a batch that could prove nothing.
+    that takes longer than two seconds shows a progress bar.
+
+    A derivative is the difference of two forward passes; where these do not clearly agree with what
+    backward says, it is SciPy's, adaptive in order and step. Returns a GradientReport. TypeError or
+    ValueError where forward would raise it, and for a batch that could prove nothing.
     """
     if not isinstance(layer_or_network, Layer):
         raise TypeError(f"expected a layer or a network, got {layer_or_network!r}")
@@ -91,6 +92,7 @@ def _check_values(layer: Layer) -> None:
 
 def _batch_values(layer: Layer) -> int:
     """Of how many values a feature the last batch's statistics were; 0 where it takes none."""
+    # The one place that asks a layer of this.
     return getattr(layer, "_values", 0)
 
 

@@ -118,6 +118,18 @@ def test_the_state_moves_in_training_alone_and_only_if_all_is_finite(subject, mo
     assert moved() == [mode == TRAINING] * len(layer.state)
 
 
+@each_subject
+@each_mode
+def test_two_values_a_feature_prove_nothing_of_batch_statistics(subject, mode):
+    layer, x = subject.new(), subject.batch(np.float64)[:2]
+    two_values = layer.state and x.ndim == 2 and mode in (TRAINING, MODES["demonstration"])
+    if two_values:
+        with pytest.raises(ValueError, match=r"got two values a feature.*-1 and 1, whatever x is"):
+            gradient_check(layer, x, **mode)
+    else:
+        assert gradient_check(layer, x, **mode)
+
+
 # Who owns an array
 
 
@@ -326,10 +338,11 @@ def test_a_wrong_shape_names_the_layer(subject):
 
 
 @each_subject
-def test_numpy_flags_are_flags(subject):
+def test_numpy_flags_are_flags_and_inference_is_the_default(subject):
     layer, twin, x, dy = pair(subject)
     y = layer.forward(x, training=np.True_)
     np.testing.assert_array_equal(y, twin.forward(x, training=True))
     assert layer.backward(dy, input_gradient=np.False_) is None
     twin.backward(dy)
     assert_same_arrays(layer, twin)
+    np.testing.assert_array_equal(layer.forward(x), twin.forward(x, **MODES["inference"]))
