@@ -41,29 +41,6 @@ OUTS = {
     "strided": lambda a: np.full((*a.shape[:-1], 2 * a.shape[-1]), 7, a.dtype)[..., ::2],
 }
 
-# What is no out= for an array, a float64 one, and the error.
-BAD_OUTS = {
-    "shape": (lambda a: np.empty((*a.shape, 1)), ValueError, "shape"),
-    "features": (lambda a: np.empty((*a.shape[:-1], a.shape[-1] + 1)), ValueError, "shape"),
-    "type": (lambda a: a.astype(np.float32), ValueError, "expected a float64 array"),
-    "list": (lambda a: a.tolist(), TypeError, "expected a float64 array"),
-    "read-only": (LAYOUTS["read-only"], ValueError, "read-only"),
-}
-
-# What is no batch of floats, made of a float64 one, and the error; {x} is the argument's name.
-BAD_BATCHES = {
-    "integers": (lambda a: a.astype(int), TypeError, "int64: pass {x}.astype"),
-    "bools": (lambda a: a > 0, TypeError, "bool: pass {x}.astype"),
-    "half": (lambda a: a.astype(np.float16), TypeError, "float16: pass {x}.astype"),
-    "complex": (lambda a: a.astype(complex), TypeError, "expected float32 or float64"),
-    "images": (lambda a: abs(a).astype(np.uint8), TypeError, r"{x}.astype\(np.float32\) / 255"),
-    "list": (lambda a: a.tolist(), TypeError, "pass np.asarray"),
-    "None": (lambda a: None, TypeError, "None"),
-    "one axis": (lambda a: a[0].reshape(-1), ValueError, r"pass {x}\[np.newaxis\]"),
-    "no axis": (lambda a: np.array(1.0), ValueError, "two axes or more"),
-    "no rows": (lambda a: a[:0], ValueError, "the empty shape"),
-}
-
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
@@ -86,18 +63,6 @@ def laid_out(request):
 @pytest.fixture(params=OUTS.values(), ids=OUTS)
 def make_out(request):
     """Functions that make an array like a given one, to write into."""
-    return request.param
-
-
-@pytest.fixture(params=BAD_OUTS.values(), ids=BAD_OUTS)
-def bad_out(request):
-    """A function that makes a wrong out= for an array, the error and its message."""
-    return request.param
-
-
-@pytest.fixture(params=BAD_BATCHES.values(), ids=BAD_BATCHES)
-def bad_batch(request):
-    """A function that makes of a batch what is none, the error and its message."""
     return request.param
 
 

@@ -2,6 +2,7 @@
 
 from npbn.testing.case import Case
 from npbn.testing.cases import CASES
-from npbn.testing.gradients import GradientReport, gradient_check
+from npbn.testing.gradients import gradient_check
+from npbn.testing.report import GradientReport
 
 __all__ = ["CASES", "Case", "GradientReport", "gradient_check"]

@@ -11,8 +11,8 @@ from npbn.testing.case import MakeLayer
 MODES = {
     "training": {"training": True},
     "frozen": {"training": True, "statistics": "population"},
-    "inference": {},
-    "demonstration": {"statistics": "batch"},
+    "inference": {"training": False},
+    "demonstration": {"training": False, "statistics": "batch"},
 }
 
 

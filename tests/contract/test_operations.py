@@ -1,10 +1,9 @@
-"""What every operation promises: the same results everywhere, who owns an array, refusals."""
+"""What every operation promises: the same results everywhere, and who owns an array."""
 
 import copy
 import importlib
 import inspect
 import pkgutil
-import re
 
 import numpy as np
 import pytest
@@ -268,109 +267,3 @@ def test_out_is_written_and_returned(case, shape, make_out, dtype, assert_close)
     assert others[0] is dx_out
     for one, other in zip(others, gradients, strict=True):
         assert_close(one, other)
-
-
-@each_pair
-def test_a_wrong_out_is_refused(case, bad_out):
-    bad, error, message = bad_out
-    inputs = make(case)
-    y, cache = case.forward(functional, inputs)
-    with pytest.raises(error, match=f"^out: .*{message}"):
-        case.forward(functional, inputs, out=bad(y))
-    with pytest.raises(error, match=f"^out: .*{message}"):
-        case.backward(functional, upstream(y), cache, inputs, out=bad(inputs[first(inputs)]))
-
-
-def over(array, shape):
-    """An array of the given shape, all of whose values are the first one of another array."""
-    return np.lib.stride_tricks.as_strided(array, shape, (0,) * len(shape))
-
-
-@each_pair
-def test_an_out_that_overlaps_what_is_needed_is_refused(case):
-    inputs = make(case)
-    y, cache = case.forward(functional, inputs)
-    shape, dy = inputs[first(inputs)].shape, upstream(y)
-    for array in list(arrays_in(inputs))[1:]:
-        with pytest.raises(ValueError, match=r"^out: overlaps"):
-            case.forward(functional, inputs, out=over(array, y.shape))
-    taken = inspect.signature(getattr(functional, f"{case.name}_backward")).parameters
-    given = {name: value for name, value in inputs.items() if name in taken}
-    for array in arrays_in((dy, cache, given)):
-        if array.dtype == dy.dtype and array.ndim:
-            with pytest.raises(ValueError, match=r"^out: (overlaps|.*read-only)"):
-                case.backward(functional, dy, cache, inputs, out=over(array, shape))
-
-
-# What is refused
-
-
-@each_case
-def test_a_wrong_batch_is_refused(case, bad_batch):
-    bad, error, message = bad_batch
-    inputs = make(case)
-    x = first(inputs)
-    # Images have messages of their own where axes are missing.
-    message = message.format(x=x) if error is TypeError or len(case.shapes[0]) == 2 else "expected"
-    with pytest.raises(error, match=f"^{x}: .*{message}"):
-        case.forward(functional, inputs | {x: bad(inputs[x])})
-
-
-@each(
-    [
-        (case, key)
-        for case in CASES.values()
-        for key, value in list(make(case).items())[1:]
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    ],
-    ("case", "key"),
-)
-def test_wrong_parameters_are_refused(case, key):
-    inputs = make(case)
-    right = inputs[key]
-    for value, error, message in (
-        (right.astype(np.float32), TypeError, "expected float64"),
-        (right.astype(int), TypeError, "float32 or float64"),
-        (right.tolist(), TypeError, "np.asarray"),
-        (np.ones(right.shape[0] + 1), ValueError, "expected"),
-        (np.ones((1,) * right.ndim), ValueError, "expected"),
-        (right[np.newaxis], ValueError, "expected"),
-    ):
-        with pytest.raises(error, match=f"^{key}: .*{message}|^{first(inputs)}: expected"):
-            case.forward(functional, inputs | {key: value})
-
-
-@each_number
-def test_wrong_numbers_are_refused(case, key):
-    inputs = make(case)
-    for value in (True, "0.1", None, np.array([0.1])):
-        with pytest.raises(TypeError, match=f"^{key}: expected a number"):
-            case.forward(functional, inputs | {key: value})
-    for value in (-0.1, np.nan, np.inf, *([1.0, 2.5] if key in case.shares else [])):
-        message = f"^{key}: expected a finite number at least 0.*got {re.escape(str(value))}"
-        with pytest.raises(ValueError, match=message):
-            case.forward(functional, inputs | {key: value})
-
-
-@each_pair
-def test_a_wrong_upstream_gradient_is_refused(case):
-    inputs = make(case)
-    y, cache = case.forward(functional, inputs)
-    dy = upstream(y)
-    for wrong, error, message in (
-        (dy[1:], ValueError, "expected shape"),
-        (dy[..., :1], ValueError, "expected shape"),
-        (dy.astype(np.float32), TypeError, "expected float64"),
-        (np.ones(y.shape, int), TypeError, "float32 or float64"),
-        (1.0, TypeError, "float32 or float64"),
-    ):
-        with pytest.raises(error, match=f"^dy: .*{message}"):
-            case.backward(functional, wrong, cache, inputs)
-
-
-@each_pair
-def test_a_foreign_cache_is_refused(case):
-    y, cache = case.forward(functional, make(case))
-    if cache is not None:
-        with pytest.raises(TypeError, match=r"^cache: expected"):
-            case.backward(functional, upstream(y), (1, 2), {})

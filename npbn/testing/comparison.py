@@ -1,0 +1,209 @@
+"""What a backward pass says of each array, held against derivatives of the forward pass."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from npbn import _checks as checks
+from npbn._checks import Array, Statistics
+from npbn._progress import ProgressBar, progress_bar
+from npbn.layers import Layer
+from npbn.layers.readers import adapted
+from npbn.testing.derivatives import derivative_at_0, natural_size
+
+# Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
+# random, and its derivative along one random direction through all entries beside them.
+ENTRIES = 60
+
+# With a kink among the entries of a direction it is halved, down to so many.
+SMALLEST = 8
+
+TINY = float(np.finfo(float).tiny)
+
+Direction = tuple[Array, Array]
+Scalar = Callable[[Array], tuple[float, Array]]
+
+
+class Probe:
+    """A layer, its input and its mode; every forward pass draws the same random numbers."""
+
+    def __init__(self, layer: Layer, x: Array, training: bool, statistics: Statistics) -> None:
+        self.x = x
+        self.arrays = {"dx": x} | {f"d({name})": v for name, v in layer.parameters.items()}
+        self._layer = layer
+        self._forward = partial(adapted(layer.forward), training=training, statistics=statistics)
+        self._backward = partial(adapted(layer.backward), input_gradient=True)
+        self._states = [(rng, rng.bit_generator.state) for rng in layer.generators.values()]
+
+    def forward_elsewhere(self, rng: np.random.Generator) -> Array:
+        """A pass with other values, of the same signs, which are back afterwards."""
+        before = [array.copy() for array in self.arrays.values()]
+        for array in self.arrays.values():
+            array *= rng.uniform(0.8, 1.2, array.shape)
+        y = self.forward()
+        for array, old in zip(self.arrays.values(), before, strict=True):
+            array[...] = old
+        return y
+
+    def forward(self) -> Array:
+        """y, which is the caller's."""
+        for rng, state in self._states:
+            rng.bit_generator.state = state
+        # A view that cannot be written: a layer that works in place would change its caller's x.
+        x = self.x.view()
+        x.flags.writeable = False
+        return np.array(self._forward(x))
+
+    def along(self, name: str, direction: Direction, steps: Iterable[float]) -> list[Array]:
+        """y after each step of an array along a direction; its values are back afterwards."""
+        flat, (entries, signs), ys = self.arrays[name].reshape(-1), direction, []
+        start, unit = flat[entries].copy(), signs / np.sqrt(len(signs))
+        for step in steps:
+            flat[entries] = start + step * unit
+            ys.append(self.forward())
+        flat[entries] = start
+        return ys
+
+    def backward(self, dy: Array) -> dict[str, Array]:
+        """What backward says of each array."""
+        # Gradients are overwritten, not added to, and none is forgotten.
+        for value in self._layer.gradients.values():
+            value[...] = np.nan
+        dx = self._backward(dy.copy())
+        name = f"{self._layer!r}: backward's result"
+        checks.has_shape(name, checks.float_array(name, dx), self.x.shape)
+        return {"dx": np.array(dx)} | {
+            f"d({name})": value.copy() for name, value in self._layer.gradients.items()
+        }
+
+
+class Found(NamedTuple):
+    """Of one array: its error, its largest true value in the same measure, its kinks."""
+
+    error: float
+    size: float
+    kinks: int
+
+
+def compare(
+    probe: Probe,
+    scalars: Mapping[str, Scalar],
+    tolerance: float,
+    rng: np.random.Generator,
+    progress: bool,
+) -> dict[str, Found]:
+    """What was found of each array; scalars: the beginning of a name -> y -> number, gradient."""
+    claims = {
+        start: probe.backward(scalar(probe.forward())[1]) for start, scalar in scalars.items()
+    }
+    directions = {name: _directions(array, rng) for name, array in probe.arrays.items()}
+    looks = (1 + len(scalars)) * sum(map(len, directions.values()))
+    found = {}
+    with progress_bar(looks, enabled=progress, unit="derivative", delay=2.0) as bar:
+        glances = _glances(probe, directions, list(scalars.values()), bar)
+        for place, (start, scalar) in enumerate(scalars.items()):
+            # An array whose true gradient is 0 (a bias before a batch norm) is measured by others.
+            floor = max(1e-4 * max(_largest(each[place, 0]) for each in glances.values()), TINY)
+            for name, own in directions.items():
+                slopes, jumps = glances[name][place]
+                claimed = np.array([_along(claims[start][name], each) for each in own])
+                clear = _is_clear(slopes, jumps, claimed, tolerance, floor)
+                pairs, kinks = list(zip(slopes[clear], claimed[clear], strict=True)), 0
+                for each in np.flatnonzero(~clear):
+                    closely, skipped = _closely(probe, name, own[each], scalar, claims[start][name])
+                    pairs += closely
+                    kinks += skipped
+                found[start + name] = _found(pairs, kinks, floor)
+                bar.update(len(own))
+    return found
+
+
+def _is_clear(slopes: Array, jumps: Array, claimed: Array, tolerance: float, floor: float) -> Array:
+    """Where a glance, which is off by some 1e-9, shows that a claim is right, and no kink."""
+    scale = max(_largest(slopes), floor)
+    return (abs(slopes - claimed) <= 0.1 * tolerance * scale) & (jumps <= 1e-3 * scale)
+
+
+def _found(pairs: list[tuple[float, float]], kinks: int, floor: float) -> Found:
+    numeric, claimed = np.array(pairs).reshape(-1, 2).T
+    scale = max(_largest(numeric), floor) if pairs else np.nan
+    return Found(_largest(numeric - claimed) / scale, _largest(numeric) / scale, kinks)
+
+
+def _largest(values: Array) -> float:
+    return float(np.max(np.abs(values), initial=0.0))
+
+
+def _glances(
+    probe: Probe,
+    directions: Mapping[str, list[Direction]],
+    scalars: list[Scalar],
+    bar: ProgressBar,
+) -> dict[str, Array]:
+    """For each array (scalars, 2, directions): a slope by two forward passes, and its jump at 0.
+
+    All scalars are of the same passes: 2 a derivative, where a close look takes 15.
+    """
+    y = probe.forward()
+    at_0 = np.array([scalar(y)[0] for scalar in scalars])
+    glances = {}
+    for name, own in directions.items():
+        step = 3e-5 * natural_size(probe.arrays[name].reshape(-1))
+        found = np.empty((len(scalars), 2, len(own)))
+        for place, direction in enumerate(own):
+            ahead, back = (
+                np.array([scalar(y)[0] for scalar in scalars])
+                for y in probe.along(name, direction, (step, -step))
+            )
+            found[:, 0, place] = (ahead - back) / (2 * step)
+            found[:, 1, place] = abs(ahead - 2 * at_0 + back) / step
+            bar.update()
+        glances[name] = found
+    return glances
+
+
+def _closely(
+    probe: Probe, name: str, direction: Direction, scalar: Scalar, claimed: Array
+) -> tuple[list[tuple[float, float]], int]:
+    """Pairs of a derivative and what is claimed of it, and how many entries stand on a kink."""
+    pairs, kinks, pending = [], 0, [direction]
+    while pending:
+        direction = pending.pop()
+        derivative = _derivative(probe, name, direction, scalar)
+        if derivative is not None:
+            pairs.append((derivative, _along(claimed, direction)))
+        elif len(direction[0]) > SMALLEST:
+            # Somewhere among these entries is a kink: look at the two halves.
+            entries, steps = direction
+            half = len(entries) // 2
+            pending += [(entries[:half], steps[:half]), (entries[half:], steps[half:])]
+        else:
+            kinks += len(direction[0])
+    return pairs, kinks
+
+
+def _directions(array: Array, rng: np.random.Generator) -> list[Direction]:
+    """Pairs (entries, steps): single entries, and for a large array one step in all of them."""
+    size = array.size
+    if size <= ENTRIES:
+        return [(np.array([entry]), np.ones(1)) for entry in range(size)]
+    drawn = np.sort(rng.choice(size, ENTRIES, replace=False))
+    everywhere = rng.permutation(size), rng.choice([-1.0, 1.0], size)
+    return [everywhere, *((np.array([entry]), np.ones(1)) for entry in drawn)]
+
+
+def _along(gradient: Array, direction: Direction) -> float:
+    entries, steps = direction
+    return float(gradient.reshape(-1)[entries] @ steps) / np.sqrt(len(steps))
+
+
+def _derivative(probe: Probe, name: str, direction: Direction, scalar: Scalar) -> float | None:
+    """The derivative at 0 along a direction; None on a kink."""
+
+    def value(t: Array) -> Array:
+        ys = probe.along(name, direction, t.reshape(-1))
+        return np.array([scalar(y)[0] for y in ys]).reshape(t.shape)
+
+    return derivative_at_0(value, natural_size(probe.arrays[name].reshape(-1)))
