@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from npbn._checks import Array
 from npbn.layers.layer import Layer
 from npbn.layers.readers import runs_as_written, within
-from npbn.network.inference import blocks_through
+from npbn.network.inference import blocks_through, rows_at_a_time
 
 
 def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: int) -> None:
@@ -16,13 +16,14 @@ def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: i
                 f"layer {place}, {layer!r}: has a BatchNorm inside, whose input is not known here: "
                 "make it a plain Sequential, or set its statistics yourself"
             )
+    rows = rows_at_a_time(layers, images, batch_size)
     measured = [(place, layer) for place, layer in enumerate(layers) if has_statistics(layer)]
     before = [{name: value.copy() for name, value in layer.state.items()} for _, layer in measured]
     try:
         for place, layer in measured:
 
             def inputs(place: int = place) -> Iterator[Array]:
-                return blocks_through(layers[:place], images, batch_size)
+                return blocks_through(layers[:place], images, rows)
 
             try:
                 layer.measure(inputs)

@@ -48,16 +48,16 @@ def known_shapes(layers: Sequence[Layer], shape: tuple[int, ...]) -> list[tuple[
     return shapes
 
 
-def rows_at_a_time(layers: Sequence[Layer], images: Array) -> int:
+def rows_at_a_time(layers: Sequence[Layer], images: Array, most: int = ROWS) -> int:
     """How many rows of images go through the layers at once. ValueError as `known_shapes`."""
     largest = max(math.prod(shape[1:]) for shape in known_shapes(layers, images.shape))
-    return max(1, min(ROWS, BYTES // (largest * images.itemsize)))
+    return max(1, min(most, BYTES // (largest * images.itemsize)))
 
 
-def first_not_finite(layers: Sequence[Layer], x: Array) -> str:
-    """The first of the layers whose output in training is not finite; copies are run."""
-    for each in enumerate(layers):
-        place, layer = each
+def first_not_finite(network: Layer, steps: Sequence[Layer], x: Array) -> str:
+    """The first of its steps whose output in training is not finite; copies are run."""
+    for place, layer in enumerate(steps):
+        where = repr(layer) if layer is network else f"layer {place}, {layer!r}"
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
         try:
             x = adapted(copy.deepcopy(layer).forward)(x, training=True, statistics="batch")
@@ -66,4 +66,4 @@ def first_not_finite(layers: Sequence[Layer], x: Array) -> str:
         if not np.isfinite(x).all():
             break
     note = f" (its {' and '.join(broken)} no longer finite)" if broken else ""
-    return f"layer {place}, {layer!r}{note}"
+    return f"{where}{note}"

@@ -35,6 +35,7 @@ _DERIVED = (
     "_flat",
     "_plans",
 )
+_LOOK = "run forward and look at it"
 
 
 class Sequential(Layer):
@@ -151,12 +152,14 @@ class Sequential(Layer):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
+        if runs_as_written(self):
+            raise ValueError(f"{self!r}: decides the shape of its output itself: {_LOOK}")
         shapes = known_shapes(self._leaves, shape)
         if len(shapes) <= len(self._leaves):
             place = len(shapes) - 1
             raise ValueError(
                 f"layer {place}, {self._leaves[place]!r}: decides the shape of its output itself: "
-                "run forward and look at it"
+                f"{_LOOK}"
             )
         return shapes[-1]
 
@@ -173,6 +176,11 @@ class Sequential(Layer):
                 for leaf in ((layer,) if runs_as_written(layer) else layer._leaves)
             )
         return self._flat
+
+    @property
+    def _steps(self) -> tuple[Layer, ...]:
+        """What runs one after another: the leaves; itself alone, with a forward of its own."""
+        return (self,) if runs_as_written(self) else self._leaves
 
     def _plan_for(self, x: Array, mode: Mode) -> Plan:
         if "_plans" not in vars(self):
@@ -242,13 +250,13 @@ class Sequential(Layer):
         """The network's output in inference, block by block; each is written over by the next."""
         mode = Mode(False, checks.mode(False, statistics), keeps=False)
         self._check_type(x)
-        own = not runs_as_written(self)
-        rows = rows_at_a_time(self._leaves, x)
+        own = runs_as_written(self)
+        rows = rows_at_a_time(self._steps, x)
         if mode.statistics == "batch":
             rows = len(x)
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
-            if not own:
+            if own:
                 call = adapted(shadow(self).forward)
                 yield call(block, training=False, statistics=mode.statistics)
                 continue
@@ -266,19 +274,23 @@ class Sequential(Layer):
 
         over all m values of a feature, where x is what reaches the layer in inference, the layers
         before it being exact already (with unbiased_population, m - 1 in the variance). images
-        (N, ...) are taken batch_size rows at a time: Wu & Johnson's PreciseBN, 2021. TypeError or
-        ValueError for images of another type or shape, or that are not finite.
+        (N, ...) are taken batch_size rows at a time, fewer where rows are large: Wu & Johnson's
+        PreciseBN, 2021. TypeError or ValueError for images of another type or shape, or that are
+        not finite, and for a network with passes of its own.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
-        self._check_images(images)
+        self._check_type(images)
+        self._check_layers_are_all()
         recompute_population(self._leaves, images, batch_size)
 
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
 
         Its outputs are this network's with population statistics, to rounding. Other layers stay
-        as copies, also a BatchNorm after another layer; nested networks are laid flat.
+        as copies, also a BatchNorm after another layer; nested networks are laid flat. TypeError
+        for a network with passes of its own.
         """
+        self._check_layers_are_all()
         return Sequential(folded_layers(self._leaves))
 
     def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
@@ -315,15 +327,13 @@ class Sequential(Layer):
     def _description(self) -> list[str]:
         return list(map(repr, self._leaves))
 
-    def _check_images(self, images: Array) -> None:
-        """Refuse what `forward` would refuse, and a network with passes of its own."""
-        self._check_type(images)
+    def _check_layers_are_all(self) -> None:
+        """Refuse a network with passes of its own."""
         if runs_as_written(self):
             raise TypeError(
-                f"{type(self).__name__}: has a forward of its own, and what reaches its layers is "
+                f"{type(self).__name__}: has passes of its own, and what reaches its layers is "
                 "not known here: make a plain Sequential of the layers"
             )
-        known_shapes(self._leaves, images.shape)
 
     def _convert(self, dtype: np.dtype[Any]) -> None:
         for layer in self._layers:
@@ -335,7 +345,7 @@ class Sequential(Layer):
         self._assemble()
 
     def __repr__(self) -> str:
-        return f"Sequential([{', '.join(map(repr, self._layers))}])"
+        return f"{type(self).__name__}([{', '.join(map(repr, self._layers))}])"
 
     def __str__(self) -> str:
         return table(self._leaves)

@@ -25,9 +25,9 @@ def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             hint = f": write {layer.__name__}(...)" if isinstance(layer, type) else ""
             raise TypeError(f"layers[{place}]: expected a Layer, got {layer!r}{hint}")
-        owned = layer._is_within_another
         for each in within([layer]):
-            if owned or id(each) in known:
+            owner = None if each._owner is None else each._owner()
+            if id(each) in known or (owner is not None and id(owner) not in known):
                 raise ValueError(
                     f"layers[{place}]: {each!r} is used twice, or in another network; a layer "
                     "belongs to one network: make another, or use copy.deepcopy(layer)"

@@ -104,7 +104,7 @@ class Run:
         else:
             loss, dlogits = softmax_cross_entropy(logits, self.labels)
         if on_divergence == "raise" and not math.isfinite(loss):
-            where = first_not_finite(network._leaves, self.images)
+            where = first_not_finite(network, network._steps, self.images)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
@@ -264,7 +264,7 @@ def _pair(name: str, data: Data, network: Sequential) -> Data:
         )
     try:
         network._check_type(images)
-        known_shapes(network._leaves, images.shape)
+        known_shapes(network._steps, images.shape)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     return images, data[1]
@@ -273,8 +273,8 @@ def _pair(name: str, data: Data, network: Sequential) -> Data:
 def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
     """How many classes the network tells apart."""
     images, _ = _pair(name, data, network)
-    *_, shape = shapes = known_shapes(network._leaves, images.shape)
-    if runs_as_written(network) or len(shapes) <= len(network._leaves):
+    *_, shape = shapes = known_shapes(network._steps, images.shape)
+    if len(shapes) <= len(network._steps):
         # A reader's layer decides: see what a copy of it makes of a batch.
         shape = next(copy.deepcopy(network)._inferred(images[:batch_size], "population")).shape
     if len(shape) != 2:
