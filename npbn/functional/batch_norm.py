@@ -44,7 +44,7 @@ def batch_norm_forward(
     """
     x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
-    operation = batch_norm_operation(x.shape, x.dtype, epsilon)
+    operation = BatchNormOperation.of(x.shape, x.dtype, epsilon)
     operation.forward(np, x, gamma, beta, y)
     return y, operation
 
@@ -136,18 +136,16 @@ def batch_norm_inference_backward(
     return dx, dgamma, dbeta
 
 
-def batch_norm_operation(
-    shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float
-) -> "BatchNormOperation":
-    """Batch normalization at work on arrays of this shape and type."""
-    large = prod(shape) > SMALL
-    return (LargeBatchNormOperation if large else BatchNormOperation)(shape, dtype, epsilon)
-
-
 class BatchNormOperation(Operation):
     """In float64 up to x_hat: so of a float32 array no digit is lost, and no square overflows."""
 
     y_over_x = shows_infinity = True
+
+    @staticmethod
+    def of(shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> "BatchNormOperation":
+        """The one for arrays of this shape and type."""
+        large = prod(shape) > SMALL
+        return (LargeBatchNormOperation if large else BatchNormOperation)(shape, dtype, epsilon)
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self.shape, self._features, self.dtype = shape, shape[-1], dtype

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.functional.batch_norm import BatchNormInferenceOperation, batch_norm_operation
+from npbn.functional.batch_norm import BatchNormInferenceOperation, BatchNormOperation
 from npbn.layers.layer import ArrayAttribute, Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
@@ -140,7 +140,7 @@ class BatchNorm(Layer):
         if self.unbiased_population:
             correction[1] = values / max(values - 1, 1)
         return Pass(
-            batch_norm_operation(shape, dtype, self.epsilon),
+            BatchNormOperation.of(shape, dtype, self.epsilon),
             inputs,
             gradients,
             values=values,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npbn._checks import Array
-from npbn.numerics.scratch import scratch
+from npbn.numerics.scratch import working_array
 from npbn.numerics.tape import repeated
 
 # Of larger blocks less stays in cache (4 MB: 5 to 15 % longer); in smaller ones the calls cost more
@@ -65,7 +65,7 @@ class Blocks:
 
     def room(self, name: str, kind: str) -> list[Array]:
         """Room to work in for each block, all in one place, which stays in cache."""
-        flat = scratch(name, self.largest, kind)
+        flat = working_array(name, self.largest, kind)
         return [flat[: stop - start].reshape(-1, width) for start, stop, width in self._bounds]
 
     def _of(self, flat: Array) -> list[Array]:
@@ -74,6 +74,6 @@ class Blocks:
     def _beside(self, xp: Any, name: str, vector: Array, kind: str) -> list[Array]:
         if self._fold == 1 and vector.dtype.char == kind:
             return [vector] * self.count
-        wide = scratch(name, self._fold * self.features, kind)
+        wide = working_array(name, self._fold * self.features, kind)
         xp.copyto(wide.reshape(self._fold, self.features), vector)
         return [wide[:width] for _, _, width in self._bounds]

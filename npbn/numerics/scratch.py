@@ -18,7 +18,7 @@ class _Room(threading.local):
 _room = _Room()
 
 
-def scratch(name: str, size: int, dtype: str) -> Array:
+def working_array(name: str, size: int, dtype: str) -> Array:
     """A 1-D array to write over, until the same thread asks for the name and type again.
 
     A new one of 256 KB is 64 page faults, of up to 3.4 us each.

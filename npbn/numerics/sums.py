@@ -5,7 +5,7 @@ from typing import Any
 from npbn._checks import Array
 from npbn.numerics.blocks import Blocks
 from npbn.numerics.constants import constant
-from npbn.numerics.scratch import scratch
+from npbn.numerics.scratch import working_array
 
 # Beside a large number a float32 sum loses the digits of small ones, so few are added in float32:
 # four rows by a product, and the sums in pairs, twice; the rest in float64.
@@ -21,9 +21,11 @@ class ColumnSums:
         """kind: the blocks' type. name: another one for each sum that is taken at a time."""
         features = self._features = blocks.features
         self._kind, self._count = kind, 0
-        self._parts = scratch(f"sums of {name}", blocks.count * features, "d").reshape(-1, features)
-        self._fours = scratch("fours", blocks.largest // FOURS, kind)
-        self._few = scratch("few", max(blocks.largest // FOURS, 3 * features), "d")
+        self._parts = working_array(f"sums of {name}", blocks.count * features, "d").reshape(
+            -1, features
+        )
+        self._fours = working_array("fours", blocks.largest // FOURS, kind)
+        self._few = working_array("few", max(blocks.largest // FOURS, 3 * features), "d")
 
     def take(self, xp: Any, block: Array) -> None:
         """The next block: (rows, D), or several rows folded into one."""
