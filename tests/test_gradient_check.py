@@ -317,20 +317,6 @@ def test_a_gradient_that_is_not_overwritten_is_found(adds):
     assert wrong_names(gradient_check(DenseByHalves(3, 4, rng=0), batch())) == ["d(bias)"]
 
 
-class WeightOfTheFirstPass(Dense):
-    def backward(self, dy):
-        return dy @ self.first.T
-
-    def forward(self, x):
-        self.first = getattr(self, "first", self.weight.copy())
-        self.gradients["bias"][...] = 0
-        return x @ self.weight
-
-
-def test_what_is_kept_of_an_earlier_pass_is_found():
-    assert "dx" in wrong_names(gradient_check(WeightOfTheFirstPass(3, 4, rng=0), batch()))
-
-
 # The layer is left as it was
 
 

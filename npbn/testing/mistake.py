@@ -28,8 +28,8 @@ class Mistake:
     key: its name among the operation's mistakes.
     sentence: what is wrong, to be read after the names of the results: str(mistake) is
         "dx: equals the true gradient without ...".
-    results: the name of each result that is wrong ("y", "dx", "dgamma" ...) -> a function of the
-        pieces that makes it: the inputs, dy and the true y and gradients under their own names,
+    results: the name of each result that is wrong ("y" or "loss", "dx", "dgamma" ...) -> a function
+        of the pieces that makes it: the inputs, dy, the true y and gradients under their own names,
         rows (the number of values a feature), and what the operation's file adds.
     add_pieces: adds the operation's own pieces; where there is no dy, those of the forward pass.
     shape: a shape of the first argument in which it shows; None: the first of the case.
@@ -43,6 +43,11 @@ class Mistake:
     add_pieces: AddPieces | None = None
     shape: Shape | None = None
     of_an_earlier_batch: bool = False
+
+    @property
+    def is_forward(self) -> bool:
+        """Whether y, or the loss, is wrong, and not a gradient."""
+        return not all(name.startswith("d") for name in self.results)
 
     def __str__(self) -> str:
         return f"{', '.join(self.results)}: {self.sentence}."

@@ -48,12 +48,13 @@ def arrays_in(value):
     elif isinstance(value, dict | tuple | list):
         for each in value.values() if isinstance(value, dict) else value:
             yield from arrays_in(each)
-    elif hasattr(value, "__dict__") and not callable(value):
-        yield from arrays_in(vars(value))
+    elif not callable(value):
+        names = [*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())]
+        yield from arrays_in([getattr(value, name, None) for name in names])
 
 
-def shapes_of(case, inputs):
-    """The shapes of all inputs; None where they are none."""
+def shapes_of(inputs):
+    """The shape of each input, () of a number."""
     return {name: np.shape(value) for name, value in inputs.items()}
 
 
@@ -65,8 +66,8 @@ def takes(case, inputs, shape):
         others = make(case, shape)
     except ValueError:
         return False
-    wanted = shapes_of(case, inputs) | {first(inputs): shape}
-    return shapes_of(case, others) == wanted
+    wanted = shapes_of(inputs) | {first(inputs): shape}
+    return shapes_of(others) == wanted
 
 
 def over(array, shape):

@@ -27,14 +27,14 @@ class Student(Layer):
         own = {name: value.copy() for name, value in self.parameters.items()}
         self.inputs = {self.first: x.copy()} | own | self.constants
         self.earlier = getattr(self, "earlier", self.inputs)
-        if self.mistake is not None and "y" in self.mistake.results:
-            return self.mistake.wrong(self.inputs, earlier=self.earlier)["y"]
-        pieces = right(self.operation, self.inputs)
-        return np.full((1, 1), pieces.loss) if CASES[self.operation].is_loss else pieces.y
+        results = vars(right(self.operation, self.inputs))
+        if self.mistake is not None and self.mistake.is_forward:
+            results |= self.mistake.wrong(self.inputs, earlier=self.earlier)
+        return np.full((1, 1), results["loss"]) if "loss" in results else results["y"]
 
     def backward(self, dy):
         results = vars(right(self.operation, self.inputs, dy))
-        if self.mistake is not None and "y" not in self.mistake.results:
+        if self.mistake is not None and not self.mistake.is_forward:
             results |= self.mistake.wrong(self.inputs, dy, self.earlier)
         for name, gradient in self.gradients.items():
             gradient[...] = results[f"d{name}"]

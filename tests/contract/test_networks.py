@@ -8,7 +8,15 @@ import threading
 import numpy as np
 import pytest
 from operations import make
-from subjects import SUBJECTS, arrays_of, assert_same_arrays, each_mode, each_subject, upstream
+from subjects import (
+    MODES,
+    SUBJECTS,
+    arrays_of,
+    assert_same_arrays,
+    each_mode,
+    each_subject,
+    upstream,
+)
 
 from npbn import (
     SGD,
@@ -167,10 +175,19 @@ def test_exact_statistics_are_those_of_the_whole_data(subject, assert_close):
 
 
 @each_subject
-def test_a_pass_that_is_not_finite_moves_no_state(subject):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_pass_that_is_not_finite_moves_no_state(subject, value, place):
     each, x = trained(subject), subject.batch()
     before = copy.deepcopy(dict(each.state))
-    each.layers[0].weight[0, 0] = np.nan
+    wrong = x.copy()
+    wrong.flat[place] = value
+    if each.state:
+        with pytest.raises(ValueError, match=r"^x: .*finite"):
+            each.forward(wrong, training=True)
+    for mode in list(MODES.values())[1:]:
+        each.forward(wrong, **mode)
+    each.layers[0].weight.flat[place] = value
     each.forward(x, training=True)
     for name, array in each.state.items():
         np.testing.assert_array_equal(array, before[name])
