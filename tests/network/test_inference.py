@@ -19,17 +19,7 @@ from small_network import (
     train,
 )
 
-from npbn import (
-    BatchNorm,
-    Dense,
-    Dropout,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    functional,
-)
+from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid, Tanh, functional
 from npbn.layers.running_average import mean_and_variance
 
 # Predictions

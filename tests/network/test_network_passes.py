@@ -15,17 +15,7 @@ from small_network import (
     small,
 )
 
-from npbn import (
-    BatchNorm,
-    Dense,
-    Dropout,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    functional,
-)
+from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid, Tanh, functional
 
 # What each makes of it
 

@@ -168,3 +168,12 @@ def test_its_table():
     assert "0  Dense(6, 5, use_bias=False)  (N, 5)" in str(small())
     assert str(Sequential([ReLU()])).endswith("\n0 parameters, no type")
     assert repr(Sequential([ReLU(), Tanh()])) == "Sequential([ReLU(), Tanh()])"
+
+
+def test_the_shape_of_its_output_is_known_where_no_readers_layer_decides_it():
+    assert small().output_shape((7, 2, 6)) == (7, 2, 3)
+    with pytest.raises(ValueError, match=r"^layer 0, Dense\(6, 5.*expected \(\.\.\., 6\), got"):
+        small().output_shape((7, 5))
+    network = Sequential([Dense(6, 5), Sequential([ReLU(), Identity()]), Dense(5, 3)])
+    with pytest.raises(ValueError, match=r"^layer 2, Identity\(\): decides the shape"):
+        network.output_shape((7, 6))

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 from small_network import Identity, Scale, batch, gradients, labels
 
-from npbn import (
-    BatchNorm,
-    Dense,
-    Layer,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Tanh,
-    gradient_check,
-)
+from npbn import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sequential, Tanh, gradient_check
 
 
 def test_it_is_called_with_what_it_takes():
