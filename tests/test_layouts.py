@@ -20,7 +20,7 @@ def widths(rows, itemsize):
 def make(name, rows, width, dtype):
     rng = np.random.default_rng(rows)
     if name != "dense":
-        return CASES[name](rng, (rows, width), dtype)
+        return CASES[name].inputs(rng, (rows, width), dtype)
     # Its outputs are what is summed over the rows.
     shapes = {"x": (rows, 2), "weight": (2, width), "bias": (width,)}
     return {each: rng.standard_normal(shape).astype(dtype) for each, shape in shapes.items()}

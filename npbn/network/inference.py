@@ -15,7 +15,7 @@ from npbn.numerics.denormals import quiet
 # Inference goes by blocks of rows whose activations stay in a CPU's cache, and in this many bytes
 # where a row is large.
 ROWS = 500
-BYTES = 1 << 24
+BYTES = 1 << 22
 
 
 def blocks_through(layers: Sequence[Layer], images: Array, batch_size: int) -> Iterator[Array]:

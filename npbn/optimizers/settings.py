@@ -23,9 +23,12 @@ class Settings:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and not hasattr(type(self), name):
+        kind = type(self)
+        # A reader's subclass may have attributes of its own.
+        is_own = kind.__module__.startswith("npbn.") and not name.startswith("_")
+        if is_own and not hasattr(kind, name):
             raise AttributeError(
-                f"{type(self).__name__}: no setting {name!r}: set one of "
+                f"{kind.__name__}: no setting {name!r}: set one of "
                 f"{', '.join(self._settings())}"
             )
         super().__setattr__(name, value)
