@@ -12,9 +12,9 @@ from numpy.typing import DTypeLike
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.layers.passes import Pass
-from npbn.layers.plan import LastBatch, Mode, Plan, within_a_pass
+from npbn.layers.plan import LastBatch, Mode, Plan
+from npbn.layers.readers import computing, waiting_batches
 from npbn.layers.running_average import RunningAverage
-from npbn.numerics.denormals import quiet
 
 # Attributes of a run and of an owner: no copy has them.
 _PASSING = {"_pending", "_owner"}
@@ -53,7 +53,6 @@ class Layer:
     _gradients: Mapping[str, Array] = MappingProxyType({})
     _state: Mapping[str, Array] = MappingProxyType({})
     _running_average: RunningAverage | None = None
-    _has_readers = False
     _owner: weakref.ref["Layer"] | None = None
     # What a reader's own keeps, and the passes of a plan that a layer of the package goes back
     # through: (plan, first, end).
@@ -130,9 +129,8 @@ class Layer:
         TypeError or ValueError for arguments of another type, shape or range.
         """
         mode = Mode(bool(training), checks.mode(training, statistics))
-        errors = callers_errors() if self._has_readers else {}
-        with quiet():
-            return self._forward(x, mode, out, errors)
+        with computing():
+            return self._forward(x, mode, out)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = True, out: Array | None = None
@@ -144,12 +142,11 @@ class Layer:
         RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
         for a dy or out of another type or shape.
         """
-        errors = callers_errors() if self._has_readers else {}
-        with quiet():
-            return self._backward(dy, input_gradient, out, errors)
+        with computing():
+            return self._backward(dy, input_gradient, out)
 
-    def _forward(self, x: Array, mode: Mode, out: Array | None, errors: dict[str, Any]) -> Array:
-        """As forward, within `quiet`; errors: the settings under which readers' layers run."""
+    def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
+        """As forward, within `computing`."""
         self._check_type(x)
         layers = self._leaves
         plan = self._plan_for(x, mode)
@@ -160,7 +157,7 @@ class Layer:
         if not is_x_finite and (error := self._refusal(x)):
             raise error
         try:
-            y = plan.forward(np, layers, x, out, errors)
+            y = plan.forward(np, layers, x, out)
             is_finite = is_x_finite and plan.is_finite(np)
             if not is_finite and (error := self._refusal(x)):
                 raise error
@@ -183,9 +180,7 @@ class Layer:
         self._release(plan)
         return y
 
-    def _backward(
-        self, dy: Array, input_gradient: bool, out: Array | None, errors: dict[str, Any]
-    ) -> Array | None:
+    def _backward(self, dy: Array, input_gradient: bool, out: Array | None) -> Array | None:
         if self._pending is None:
             raise self._no_forward()
         plan, first, end = self._pending
@@ -201,7 +196,7 @@ class Layer:
             raise ValueError("out: nothing to write: pass input_gradient=True as well")
         plan.check_pending(self._leaves, first)
         self._forget(plan)
-        return plan.backward(np, dy, first, end, dx, errors)
+        return plan.backward(np, dy, first, end, dx)
 
     def _forget(self, plan: Plan) -> None:
         """No pass of this plan is pending any more."""
@@ -223,7 +218,7 @@ class Layer:
 
     def _refusal(self, x: Array) -> Exception | None:
         """What is raised of an x whose statistics are not finite; None: y is NaN then."""
-        if within_a_pass():
+        if waiting_batches() is not None:
             return None
         return ValueError(
             f"{self!r}: the batch, or its variance, is not finite, and would spoil the "
@@ -397,11 +392,6 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-
-def callers_errors() -> dict[str, Any]:
-    """NumPy's error settings, as the arguments of np.errstate."""
-    return {**np.geterr(), "call": np.geterrcall()}
 
 
 class ArrayAttribute:

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.layers.readers import ReaderPass, runs_as_written, within
+from npbn.layers.readers import ReaderPass, runs_as_written, waiting_batches, within
 from npbn.layers.running_average import BatchStatistics
 
 if TYPE_CHECKING:
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Layers = Sequence["Layer"]
-
-# Of the network's pass that is running in this thread: the statistics of passes within readers'
-# layers, which wait until all is known to be finite.
-_waiting: ContextVar["list[_Waiting] | None"] = ContextVar("waiting", default=None)
-
-
-def within_a_pass() -> bool:
-    """Whether a network's pass is running, and this is within a reader's layer of it."""
-    return _waiting.get() is not None
 
 
 class LastBatch(NamedTuple):
@@ -129,7 +119,7 @@ class Plan:
                 each.y = np.empty(y_shape, self.dtype)
             x, is_free = each.y, not reads_y
         if end < len(layers):
-            self.passes.append(ReaderPass(layers[end], end, self.mode))
+            self.passes.append(ReaderPass(layers[end], end, self.mode, self._waiting))
 
     @contextmanager
     def _naming(self, place: int) -> Iterator[None]:
@@ -162,49 +152,26 @@ class Plan:
                     sizes[id(whole)] = getattr(whole, "nbytes", 0)
         return sum(sizes.values())
 
-    def forward(
-        self, xp: Any, layers: Layers, x: Array, out: Array | None, errors: dict[str, Any]
-    ) -> Array:
-        """y: a new array, or out, if the last pass may write into it; else an array of the plan.
-
-        errors: the caller's settings of NumPy's errors, under which readers' layers run.
-        """
-        self.x, self._waiting, last = x, [], self.passes[-1]
+    def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
+        """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
+        self.x, last = x, self.passes[-1]
+        self._waiting.clear()
         self.gives_away = last.y is None and not last.is_readers
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
-        if self._readers:
-            return self._forward_with_readers(xp, layers, x, errors)
-        for place, each in enumerate(self.passes):
+        for place, layer in enumerate(layers):
+            each = self.passes[place]
             if xp is not np:
                 xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
             x = each.run(xp, x)
+            if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
+                if place + 1 < len(layers):
+                    checks.batch(f"layer {place}, {layer!r}: forward's result", x)
+                del self.passes[place + 1 :]
+                self._is_laid_out = False
+                self._make(layers, x.shape)
         if self.gives_away:
             last.y = None
-        return x
-
-    def _forward_with_readers(
-        self, xp: Any, layers: Layers, x: Array, errors: dict[str, Any]
-    ) -> Array:
-        token = _waiting.set(self._waiting)
-        try:
-            for place, layer in enumerate(layers):
-                each = self.passes[place]
-                if xp is not np:
-                    xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
-                if place not in self._readers:
-                    x = each.run(xp, x)
-                    continue
-                with np.errstate(**errors):
-                    x = each.run(xp, x)
-                if self.shapes[place + 1 :][:1] != [x.shape]:
-                    if place + 1 < len(layers):
-                        checks.batch(f"layer {place}, {layer!r}: forward's result", x)
-                    del self.passes[place + 1 :]
-                    self._is_laid_out = False
-                    self._make(layers, x.shape)
-        finally:
-            _waiting.reset(token)
         return x
 
     # The population's statistics
@@ -219,7 +186,7 @@ class Plan:
     def follow(self, xp: Any, is_finite: bool) -> None:
         """Move the population's statistics, unless a pass of a network around waits for others."""
         own = self.statistics if self.moves else None
-        around = _waiting.get()
+        around = waiting_batches()
         if around is not None:
             if own is not None:
                 around.append(_Waiting(own, own.batch.copy(), is_finite))
@@ -252,9 +219,7 @@ class Plan:
 
     # Backward
 
-    def backward(
-        self, xp: Any, dy: Array, first: int, end: int, dx: Array | None, errors: dict[str, Any]
-    ) -> Array | None:
+    def backward(self, xp: Any, dy: Array, first: int, end: int, dx: Array | None) -> Array | None:
         """Back through the passes first to end - 1; dx: where to write the first one's, if wanted.
 
         Without it, what lies before the first parameters is left out.
@@ -269,11 +234,7 @@ class Plan:
             target = each.dx if place > stop else dx
             if xp is not np:
                 xp.block(f"layer {place}, backward", each.arrays("backward", dy=dy, dx=target))
-            if each.is_readers:
-                with np.errstate(**errors):
-                    dy = each.run_backward(xp, dy, target, wanted)
-            else:
-                dy = each.run_backward(xp, dy, target, wanted)
+            dy = each.run_backward(xp, dy, target, wanted)
         if dx is not None and dy is not dx:
             np.copyto(dx, dy)
         return dx

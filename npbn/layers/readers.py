@@ -2,11 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from contextvars import Context, ContextVar, copy_context
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.numerics.denormals import quiet
 from npbn.numerics.tape import outside
 
 if TYPE_CHECKING:
@@ -31,15 +35,48 @@ def within(layers: Iterable["Layer"]) -> Iterator["Layer"]:
         yield from within(layer._layers_within().values())
 
 
+# The context of whoever called a network, with his settings of NumPy's errors.
+_callers: ContextVar[Context | None] = ContextVar("callers", default=None)
+# Of the network's pass that is running: the batches of layers within readers' layers, which wait
+# until all is known to be finite.
+_waiting: ContextVar["list[Any] | None"] = ContextVar("waiting", default=None)
+
+
+class computing:
+    """Within it NumPy gives no warnings, but in readers' layers, which run in the caller's context.
+
+    Once for a step: within another one it costs next to nothing.
+    """
+
+    __slots__ = ("_quiet", "_token")
+
+    def __enter__(self) -> None:
+        self._token = None
+        if _callers.get() is None:
+            self._token = _callers.set(copy_context())
+            self._quiet = quiet()
+            self._quiet.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._token is not None:
+            self._quiet.__exit__(*error)
+            _callers.reset(self._token)
+
+
+def waiting_batches() -> list[Any] | None:
+    """Of the network's pass of which this is within a reader's layer; else None."""
+    return _waiting.get()
+
+
 class ReaderPass:
     """A reader's layer in a plan. What it returns is checked."""
 
     is_readers = True
     operation = y = dx = None
 
-    def __init__(self, layer: "Layer", place: int, mode: "Mode") -> None:
+    def __init__(self, layer: "Layer", place: int, mode: "Mode", waiting: list[Any]) -> None:
         self._layer, self._name, self._mode = layer, f"layer {place}, {layer!r}", mode
-        self._x: Array | None = None
+        self._waiting, self._x = waiting, np.empty(())
 
     def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
         """The arrays by name, for a tape."""
@@ -50,23 +87,40 @@ class ReaderPass:
         self._x = x
         training, statistics, keeps = self._mode
         layer = self._layer if keeps else shadow(self._layer)
-        forward = outside(xp, adapted(layer.forward), "layer.forward")
-        y = forward(x, training=training, statistics=statistics)
-        name = f"{self._name}: forward's result"
-        checks.same_dtype(x, **{name: checks.float_array(name, y)})
-        return y
+        call = outside(xp, self._call(layer.forward), "layer.forward")
+        return self._checked("forward", call(x, training=training, statistics=statistics))
 
     def run_backward(self, xp: Any, dy: Array, dx: Array | None, wanted: bool) -> Array:
         """What its backward pass returns; dy is a copy, as it may keep that."""
-        assert self._x is not None
-        backward = outside(xp, adapted(self._layer.backward), "layer.backward")
-        result = backward(dy.copy(), input_gradient=wanted)
+        call = outside(xp, self._call(self._layer.backward), "layer.backward")
+        result = call(dy.copy(), input_gradient=wanted)
         if not wanted:
             return dy
-        name = f"{self._name}: backward's result"
-        checks.has_shape(name, checks.float_array(name, result), self._x.shape)
-        checks.same_dtype(self._x, **{name: result})
+        self._checked("backward", result)
+        checks.has_shape(f"{self._name}: backward's result", result, self._x.shape)
         return result
+
+    def _checked(self, direction: str, result: Any) -> Array:
+        name = f"{self._name}: {direction}'s result"
+        array = checks.float_array(name, result)
+        checks.same_dtype(self._x, **{name: array})
+        return array
+
+    def _call(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(array: Array, **options: Any) -> Any:
+            token = _waiting.set(self._waiting)
+            try:
+                return adapted(method)(array, **options)
+            finally:
+                _waiting.reset(token)
+
+        return partial(in_callers_context, call)
+
+
+def in_callers_context(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What a function returns that is run under the settings of whoever called the network."""
+    context = _callers.get()
+    return (function if context is None else partial(context.run, function))(*args, **options)
 
 
 def adapted(method: Callable[..., Any]) -> Callable[..., Any]:

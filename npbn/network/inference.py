@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from npbn._checks import Array
-from npbn.layers.layer import Layer, callers_errors
+from npbn.layers.layer import Layer
 from npbn.layers.plan import Mode, Plan
-from npbn.layers.readers import adapted, runs_as_written
-from npbn.numerics.denormals import quiet
+from npbn.layers.readers import adapted, computing, runs_as_written
 
 # Inference goes by blocks of rows whose activations stay in a CPU's cache, and in this many bytes
 # where a row is large.
@@ -26,9 +25,8 @@ def blocks_through(layers: Sequence[Layer], images: Array, batch_size: int) -> I
         block = images[start : start + batch_size]
         if plan is None or plan.shapes[0] != block.shape:
             plan = Plan(layers, block.shape, block.dtype, mode, is_network=True)
-        errors = callers_errors()
-        with quiet():
-            y = plan.forward(np, layers, block, None, errors) if layers else block
+        with computing():
+            y = plan.forward(np, layers, block, None) if layers else block
         yield y
 
 

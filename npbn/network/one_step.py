@@ -9,9 +9,8 @@ import numpy as np
 from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.functional.losses import SoftmaxCrossEntropyOperation
-from npbn.layers.layer import callers_errors
 from npbn.layers.plan import Mode
-from npbn.numerics.denormals import quiet
+from npbn.layers.readers import computing
 from npbn.numerics.tape import Tape
 
 if TYPE_CHECKING:
@@ -24,10 +23,10 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
     network._check_type(images)
     tape, training = Tape(), labels is not None
     mode = Mode(training, "batch" if training else "population", keeps=training)
-    layers, errors = network._leaves, callers_errors()
+    layers = network._leaves
     plan = network._plan_for(images, mode)
-    with quiet():
-        logits = plan.forward(tape, layers, images, None, errors)
+    with computing():
+        logits = plan.forward(tape, layers, images, None)
         if labels is not None:
             if logits.ndim != 2:
                 raise ValueError(f"labels: expected outputs (N, classes), got {logits.shape}")
@@ -41,7 +40,7 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
             given = {"logits": logits, "labels": labels, "dlogits": dlogits}
             tape.block("softmax cross entropy, and its gradient", given | vars(loss))
             loss.forward(tape, logits, labels, dlogits)
-            plan.backward(tape, dlogits, 0, len(layers), None, errors)
+            plan.backward(tape, dlogits, 0, len(layers), None)
             if optimizer is not None:
                 optimizer.check(network)
                 vectors = {

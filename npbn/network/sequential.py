@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from npbn import _checks as checks
 from npbn import checkpoint, functional
 from npbn._checks import Array, Statistics
-from npbn.layers.layer import Layer, callers_errors
+from npbn.layers.layer import Layer
 from npbn.layers.passes import Pass
-from npbn.layers.plan import Mode, Plan, within_a_pass
+from npbn.layers.plan import Mode, Plan
 from npbn.layers.plans import Plans
-from npbn.layers.readers import adapted, runs_as_written, shadow
+from npbn.layers.readers import adapted, computing, runs_as_written, shadow, waiting_batches
 from npbn.layers.running_average import lay_side_by_side
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
 from npbn.network.one_step import taped_step
 from npbn.network.summary import checked, common_dtype, size, table
-from npbn.numerics.denormals import quiet
 from npbn.numerics.tape import Tape
 
 # What is made anew of a copy's layers.
@@ -31,7 +30,6 @@ _DERIVED = (
     "_gradient_vector",
     "_slices",
     "_dtype",
-    "_has_readers",
     "_flat",
     "_plans",
 )
@@ -67,7 +65,6 @@ class Sequential(Layer):
                 if each._running_average is not None and not runs_as_written(each)
             ]
         )
-        self._has_readers = any(map(runs_as_written, self._leaves))
         self._bind(np.zeros(total, dtype), np.zeros(total, dtype))
 
     def _bind(self, values: Array, gradients: Array) -> None:
@@ -196,7 +193,7 @@ class Sequential(Layer):
         plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)
 
     def _refusal(self, x: Array) -> Exception | None:
-        if within_a_pass() or np.isfinite(x).all():
+        if waiting_batches() is not None or np.isfinite(x).all():
             return None
         return ValueError("x: expected finite values in training: look at np.isfinite(x)")
 
@@ -261,9 +258,8 @@ class Sequential(Layer):
                 yield call(block, training=False, statistics=mode.statistics)
                 continue
             plan = self._plan_for(block, mode)
-            errors = callers_errors()
-            with quiet():
-                y = plan.forward(np, self._leaves, block, None, errors)
+            with computing():
+                y = plan.forward(np, self._leaves, block, None)
             yield y
             self._release(plan)
 

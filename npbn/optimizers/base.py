@@ -105,7 +105,8 @@ class Optimizer(Settings):
         before anything has changed. Not-finite numbers pass without a warning. Only the first
         update of these arrays allocates any.
         """
-        self._check(parameters, gradients, decay)
+        if not self._knows(parameters, gradients, decay):
+            self._check(parameters, gradients, decay)
         with np.errstate(all="ignore"):
             self._update(np, parameters, gradients, decay)
 
@@ -219,10 +220,14 @@ class Optimizer(Settings):
             self._state = {name: np.zeros(*self._kind) for name in names}
         return self._state
 
+    def _knows(self, parameters: Array, gradients: Array, decay: Array | None) -> bool:
+        """Whether these are the arrays of the last update, and no setting has changed since."""
+        before = self._vectors
+        return parameters is before[0] and gradients is before[1] and decay is before[2]
+
     def _pieces_of(self, parameters: Array, gradients: Array, decay: Array | None) -> list[Piece]:
         """The vectors cut into pieces, with all else that an update needs."""
-        before = self._vectors
-        if parameters is before[0] and gradients is before[1] and decay is before[2]:
+        if self._knows(parameters, gradients, decay):
             return self._pieces
         self._check_as_before(parameters)
         self._kind = parameters.size, parameters.dtype

@@ -28,8 +28,7 @@ class Settings:
         is_own = kind.__module__.startswith("npbn.") and not name.startswith("_")
         if is_own and not hasattr(kind, name):
             raise AttributeError(
-                f"{kind.__name__}: no setting {name!r}: set one of "
-                f"{', '.join(self._settings())}"
+                f"{kind.__name__}: no setting {name!r}: set one of {', '.join(self._settings())}"
             )
         super().__setattr__(name, value)
 

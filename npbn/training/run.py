@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, SupportsIndex
 from zlib import crc32
@@ -16,12 +16,10 @@ from npbn._checks import Array
 from npbn._history import History, packed, unpacked
 from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
 from npbn.functional.losses import SoftmaxCrossEntropyOperation, softmax_cross_entropy
-from npbn.layers.layer import callers_errors
 from npbn.layers.plan import Mode
-from npbn.layers.readers import adapted, runs_as_written
+from npbn.layers.readers import adapted, computing, in_callers_context, runs_as_written
 from npbn.network import Sequential
 from npbn.network.inference import first_not_finite, known_shapes
-from npbn.numerics.denormals import quiet
 from npbn.optimizers import Optimizer
 
 Data = tuple[Array, Array]
@@ -61,9 +59,10 @@ class Run:
             "sample_every": sample_every,
         }
         self.network = network
-        # A subclass with passes of its own runs as it is written.
-        self._runs_as_written = runs_as_written(network)
-        self._errors = callers_errors()
+        self._forward, self._backward = adapted(network.forward), adapted(network.backward)
+        if runs_as_written(network):
+            self._forward = partial(in_callers_context, self._forward)
+            self._backward = partial(in_callers_context, self._backward)
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, self.rng)
         if type(network).forward is Sequential.forward:
@@ -74,7 +73,7 @@ class Run:
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
         self.labels = np.empty(batch_size, labels.dtype)
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        self._known_shape = not (network._has_readers or self._runs_as_written)
+        self._known_shape = not any(map(runs_as_written, network._steps))
         self._loss = SoftmaxCrossEntropyOperation((batch_size, self.classes), images.dtype)
         self._dlogits = np.empty((batch_size, self.classes), images.dtype)
         self.step = 0
@@ -85,11 +84,11 @@ class Run:
     def remaining_steps(self, on_divergence: str = "record") -> Iterator[tuple[int, float]]:
         """(step, loss) after each update that is still to be made."""
         while self.step < self.steps:
-            loss = self._one_step(on_divergence)
+            with computing():
+                loss = self._one_step(on_divergence)
             self.step += 1
             yield self.step - 1, loss
 
-    @quiet()
     def _one_step(self, on_divergence: str) -> float:
         network = self.network
         # What a schedule says wrong is told before anything moves.
@@ -97,7 +96,7 @@ class Run:
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
         self.batches.next_into(self.images, self.labels)
-        logits = self._forward()
+        logits = self._forward(self.images, training=True)
         if self._known_shape:
             dlogits = self._dlogits
             loss = self._loss.forward(np, logits, self.labels, dlogits)
@@ -109,22 +108,9 @@ class Run:
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
             )
-        self._backward(dlogits)
+        self._backward(dlogits, input_gradient=False)
         self.optimizer.step(network)
         return loss
-
-    def _forward(self) -> Array:
-        if not self._runs_as_written:
-            return self.network._forward(self.images, TRAINING, None, self._errors)
-        with np.errstate(**self._errors):
-            return adapted(self.network.forward)(self.images, training=True)
-
-    def _backward(self, dlogits: Array) -> None:
-        if self._runs_as_written:
-            with np.errstate(**self._errors):
-                adapted(self.network.backward)(dlogits, input_gradient=False)
-        else:
-            self.network._backward(dlogits, False, None, self._errors)
 
     def _arrays(self) -> dict[str, Array]:
         network, optimizer = self.network, self.optimizer
