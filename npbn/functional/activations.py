@@ -220,11 +220,15 @@ def _run_back(
 
 
 class LeakyReLUCache(NamedTuple):
+    """The old cache."""
+
     y: Array
     slope: float
 
 
 class SigmoidCache(NamedTuple):
+    """The old cache."""
+
     y: Array
     exponential: Array
 

@@ -1,6 +1,6 @@
 """Batch normalization, fast: Ioffe & Szegedy 2015, Algorithms 1 and 2 and section 3."""
 
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, check_cache, put_back, writable
-from npbn.numerics.sums import ColumnSums
+from npbn.numerics.sums import ColumnSums, all_finite
 
 # Of many rows the first mean is taken from at most so many.
 SOME_ROWS = 256
@@ -194,7 +194,7 @@ class BatchNormOperation(Operation):
 
     def _refuse_infinity(self, xp: Any) -> None:
         """A variance that is too large for float64 becomes NaN: its std would make y = beta."""
-        if not isfinite(xp.dot(self._variance, self._variance)):
+        if not all_finite(xp, self._variance):
             xp.copyto(self._variance, np.nan, where=xp.isinf(self._variance))
 
     def _write_std(self, xp: Any) -> None:

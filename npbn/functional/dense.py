@@ -111,6 +111,8 @@ def dense_backward(
 
 
 class DenseCache(NamedTuple):
+    """The old cache."""
+
     x: Array
     weight: Array
     has_bias: bool
