@@ -375,9 +375,7 @@ class LargeBatchNormOperation(BatchNormOperation):
 
 
 class BatchNormInferenceOperation(Operation):
-    """With given statistics."""
-
-    y_over_x = True
+    """With given statistics. forward alone may write y over x; backward reads x."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._blocks, self._epsilon = Blocks(shape, dtype), constant(epsilon, dtype.char)
