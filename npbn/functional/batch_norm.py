@@ -18,7 +18,7 @@ SOME_ROWS = 256
 # Centre again where the square of what is left of the mean is more than this share of the variance.
 COARSE = 1 / 16
 # A sum of dy that is so many times the root of its sum of squares, which some rows tell.
-ONE_SIDED, SOME_DY = 8, 64
+ONE_SIDED, SOME_DY = 5, 64
 
 
 @quiet()
@@ -339,19 +339,25 @@ class LargeBatchNormOperation(BatchNormOperation):
     def _add_up(self, xp: Any, dy: Array, kind: str) -> None:
         """Writes the sums of dy and of dy * (x - mean), whose products are of the given type."""
         blocks, exact = self._blocks, kind != self.dtype.char
-        sums, product_sums = (ColumnSums(blocks, kind, name) for name in ("dy", "products"))
+        sums, product_sums, centred_sums = (
+            ColumnSums(blocks, kind, name) for name in ("dy", "products", "centred")
+        )
         room, products = blocks.room("dy", kind), blocks.room("products", kind)
         for given, centred, factor, product in blocks.each(xp, dy, self._centred, room, products):
             if exact:
                 xp.copyto(factor, given)
                 xp.copyto(product, centred)
+                centred_sums.take(xp, product)
             xp.multiply(*((factor, product) if exact else (given, centred)), out=product)
             sums.take(xp, factor if exact else given)
             product_sums.take(xp, product)
         sums.total(xp, self._sum_dy)
         product_sums.total(xp, self._sum_products)
         # sum(dy * (x - mean)) = sum(dy * centred) - sum(dy) * remainder
-        xp.multiply(self._sum_dy, self._remainder, out=self._square)
+        if exact:
+            centred_sums.total(xp, self._square)
+            xp.divide(self._square, self._size, out=self._square)
+        xp.multiply(self._sum_dy, self._square if exact else self._remainder, out=self._square)
         xp.subtract(self._sum_products, self._square, out=self._sum_products)
 
     def _is_one_sided(self, xp: Any, dy: Array) -> bool:
