@@ -18,7 +18,7 @@ SOME_ROWS = 256
 # Centre again where the square of what is left of the mean is more than this share of the variance.
 COARSE = 1 / 16
 # A sum of dy that is so many times the root of its sum of squares, which some rows tell.
-ONE_SIDED, SOME_DY = 5, 64
+ONE_SIDED, SOME_DY = 8, 32
 
 
 @quiet()
