@@ -249,6 +249,16 @@ def test_functional_writes_over_x_where_it_may(name):
     np.testing.assert_array_equal(getattr(functional, f"{name}_backward")(dy, cache), expected[1])
 
 
+@each_activation
+def test_a_caller_may_write_into_y_before_backward(name, dtype):
+    x, dy = make(dtype=dtype)
+    expected = both_passes(functional, name, x, dy)[1]
+    y, cache = getattr(functional, f"{name}_forward")(x, **ACTIVATIONS[name][1])
+    y[...] = -7
+    dx = getattr(functional, f"{name}_backward")(dy, cache)
+    np.testing.assert_array_equal(dx, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sigmoid_and_its_gradient_are_exact_and_0_below_the_smallest_normal_number(dtype):
     x = np.array([[-np.inf, -800, -710, -100, -88, -87, -17, 0, 17, 87, 88, 100, 700, 800, np.inf]])

@@ -1,6 +1,6 @@
 """Batch normalization, fast: Ioffe & Szegedy 2015, Algorithms 1 and 2 and section 3."""
 
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, check_cache, put_back, writable
-from npbn.numerics.sums import ColumnSums
+from npbn.numerics.sums import ColumnSums, all_finite
 
 # Of many rows the first mean is taken from at most so many.
 SOME_ROWS = 256
 # Centre again where the square of what is left of the mean is more than this share of the variance.
 COARSE = 1 / 16
 # A sum of dy that is so many times the root of its sum of squares, which some rows tell.
-ONE_SIDED, SOME_DY = 8, 64
+ONE_SIDED, SOME_DY = 8, 32
 
 
 @quiet()
@@ -192,7 +192,7 @@ class BatchNormOperation(Operation):
 
     def _refuse_infinity(self, xp: Any) -> None:
         """A variance that is too large for float64 becomes NaN: its std would make y = beta."""
-        if not isfinite(xp.dot(self._variance, self._variance)):
+        if not all_finite(xp, self._variance):
             xp.copyto(self._variance, np.nan, where=xp.isinf(self._variance))
 
     def _write_std(self, xp: Any) -> None:
@@ -337,19 +337,25 @@ class LargeBatchNormOperation(BatchNormOperation):
     def _add_up(self, xp: Any, dy: Array, kind: str) -> None:
         """Writes the sums of dy and of dy * (x - mean), whose products are of the given type."""
         blocks, exact = self._blocks, kind != self.dtype.char
-        sums, product_sums = (ColumnSums(blocks, kind, name) for name in ("dy", "products"))
+        sums, product_sums, centred_sums = (
+            ColumnSums(blocks, kind, name) for name in ("dy", "products", "centred")
+        )
         room, products = blocks.room("dy", kind), blocks.room("products", kind)
         for given, centred, factor, product in blocks.each(xp, dy, self._centred, room, products):
             if exact:
                 xp.copyto(factor, given)
                 xp.copyto(product, centred)
+                centred_sums.take(xp, product)
             xp.multiply(*((factor, product) if exact else (given, centred)), out=product)
             sums.take(xp, factor if exact else given)
             product_sums.take(xp, product)
         sums.total(xp, self._sum_dy)
         product_sums.total(xp, self._sum_products)
         # sum(dy * (x - mean)) = sum(dy * centred) - sum(dy) * remainder
-        xp.multiply(self._sum_dy, self._remainder, out=self._square)
+        if exact:
+            centred_sums.total(xp, self._square)
+            xp.divide(self._square, self._size, out=self._square)
+        xp.multiply(self._sum_dy, self._square if exact else self._remainder, out=self._square)
         xp.subtract(self._sum_products, self._square, out=self._sum_products)
 
     def _is_one_sided(self, xp: Any, dy: Array) -> bool:

@@ -1,11 +1,11 @@
 """Sums over the rows of blocks, as products with a vector: a quarter of x.sum(0)'s time."""
 
+import math
 from typing import Any
 
 from npbn._checks import Array
-from npbn.numerics.blocks import Blocks
+from npbn.numerics.blocks import SMALL, Blocks, scratch
 from npbn.numerics.constants import constant
-from npbn.numerics.scratch import working_array
 
 # Beside a large number a float32 sum loses the digits of small ones, so few are added in float32:
 # four rows by a product, and the sums in pairs, twice; the rest in float64.
@@ -21,17 +21,17 @@ class ColumnSums:
         """kind: the blocks' type. name: another one for each sum that is taken at a time."""
         features = self._features = blocks.features
         self._kind, self._count = kind, 0
-        self._parts = working_array(f"sums of {name}", blocks.count * features, "d").reshape(
-            -1, features
-        )
-        self._fours = working_array("fours", blocks.largest // FOURS, kind)
-        self._few = working_array("few", max(blocks.largest // FOURS, 3 * features), "d")
+        self._parts = scratch(f"sums of {name}", blocks.count * features, "d").reshape(-1, features)
+        self._fours = scratch("fours", blocks.largest // FOURS, kind)
+        self._few = scratch("few", max(blocks.largest // FOURS, 3 * features), "d")
 
     def take(self, xp: Any, block: Array) -> None:
         """The next block: (rows, D), or several rows folded into one."""
         part, features, flat = self._parts[self._count], self._features, block.reshape(-1)
         self._count += 1
         count = flat.size // (FOURS * features) * features
+        if self._kind == "d" and flat.size <= SMALL:
+            count = 0
         if count:
             fours = self._fours[:count]
             weights = constant(SHARE, self._kind, FOURS)
@@ -50,11 +50,18 @@ class ColumnSums:
 
     def _weighted(self, xp: Any, rows: Array, weight: float) -> tuple[Array, Array]:
         """A weight for each row, and the rows in float64."""
-        few = self._few[: rows.size]
-        xp.copyto(few, rows)
+        few = rows
+        if self._kind != "d":
+            few = self._few[: rows.size]
+            xp.copyto(few, rows)
         few = few.reshape(-1, self._features)
         return constant(weight, "d", len(few)), few
 
     def total(self, xp: Any, out: Array) -> None:
         """Writes the sums of all blocks that were taken, in float64."""
         xp.dot(constant(1 / SHARE, "d", self._count), self._parts, out=out)
+
+
+def all_finite(xp: Any, vector: Array) -> bool:
+    """Whether no value is infinite or NaN. One product tells nearly always: 0.5 us, not 2."""
+    return math.isfinite(xp.dot(vector, vector)) or bool(xp.all(xp.isfinite(vector)))
