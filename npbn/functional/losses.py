@@ -1,6 +1,7 @@
 """Losses: a number for the whole batch, and its gradient."""
 
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
         raise ValueError(f"logits: expected shape (N, classes), got {logits.shape}")
     checks.labels(labels, *logits.shape)
     dlogits = np.empty(logits.shape, logits.dtype)
-    operation = SoftmaxCrossEntropyOperation(logits.shape, logits.dtype)
+    operation = _at_work(logits.shape, logits.dtype, get_ident())
     return operation.forward(np, logits, labels, dlogits), dlogits
 
 
@@ -127,7 +128,9 @@ def _smallest_usual(rows: int, classes: int, kind: str) -> float:
     return float(np.log(np.finfo(kind).tiny) + np.log(rows) + np.log(classes)) + 1
 
 
-def _softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
-    dlogits = np.empty(logits.shape, logits.dtype)
-    operation = SoftmaxCrossEntropyOperation(logits.shape, logits.dtype)
-    return operation.forward(np, logits, labels, dlogits), dlogits
+@lru_cache(maxsize=16)
+def _at_work(
+    shape: tuple[int, int], dtype: np.dtype[Any], thread: int
+) -> SoftmaxCrossEntropyOperation:
+    """One for each thread: making it takes as long as running it."""
+    return SoftmaxCrossEntropyOperation(shape, dtype)

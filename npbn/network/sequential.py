@@ -200,14 +200,14 @@ class Sequential(Layer):
     def _no_forward(self) -> Exception:
         return RuntimeError("Sequential: no forward pass is pending: call forward again first")
 
-    def _check_type(self, x: Array) -> None:
-        checks.float_array("x", x)
+    def _check_type(self, x: Array, name: str = "x") -> None:
+        checks.float_array(name, x)
         if (wanted := self._dtype) is not None and x.dtype != wanted:
             raise TypeError(
-                f"x: the network holds {wanted}, got {x.dtype}: pass x.astype(np.{wanted}), or use "
-                f"network.astype(np.{x.dtype})"
+                f"{name}: the network holds {wanted}, got {x.dtype}: pass {name}.astype"
+                f"(np.{wanted}), or use network.astype(np.{x.dtype})"
             )
-        checks.batch("x", x)
+        checks.batch(name, x)
 
     # Inference
 

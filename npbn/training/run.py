@@ -47,8 +47,10 @@ class Run:
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
         self.steps = checks.integer("steps", steps, minimum=0)
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
-        self.classes = _classes(name, data, network, batch_size)
-        images, labels = self.data = check_data(name, data, network, self.classes)
+        images = _images(name, data, network)
+        self.classes = _classes(name, images[:batch_size], network)
+        labels = checks.labels(data[1], len(images), self.classes, f"{name}[1]")
+        self.data = images, labels
         optimizer.check(network)
         self.rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
@@ -65,7 +67,7 @@ class Run:
             self._backward = partial(in_callers_context, self._backward)
         self.optimizer = optimizer
         self.batches = Minibatches(images, labels, batch_size, self.rng)
-        if type(network).forward is Sequential.forward:
+        if not runs_as_written(network):
             try:
                 network._release(network._plan_for(images[:batch_size], TRAINING))
             except ValueError as error:
@@ -234,35 +236,28 @@ class Run:
 
 def check_data(name: str, data: Data, network: Sequential, classes: int) -> Data:
     """data, if they are images that the network takes, and a label for each, of so many classes."""
-    images, labels = _pair(name, data, network)
-    return images, checks.labels(labels, len(images), classes, f"{name}[1]")
+    images = _images(name, data, network)
+    return images, checks.labels(data[1], len(images), classes, f"{name}[1]")
 
 
-def _pair(name: str, data: Data, network: Sequential) -> Data:
+def _images(name: str, data: Data, network: Sequential) -> Array:
     if not isinstance(data, tuple) or len(data) != 2:
         raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
-    name, dtype = f"{name}[0]", network.dtype
-    images = checks.batch(name, data[0])
-    if dtype is not None and images.dtype != dtype:
-        raise TypeError(
-            f"{name}: the network holds {dtype}, got {images.dtype}: pass "
-            f"{name}.astype(np.{dtype}), or use network.astype(np.{images.dtype})"
-        )
+    name, images = f"{name}[0]", data[0]
+    network._check_type(images, name)
     try:
-        network._check_type(images)
         known_shapes(network._steps, images.shape)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
-    return images, data[1]
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return images
 
 
-def _classes(name: str, data: Data, network: Sequential, batch_size: int) -> int:
+def _classes(name: str, images: Array, network: Sequential) -> int:
     """How many classes the network tells apart."""
-    images, _ = _pair(name, data, network)
     *_, shape = shapes = known_shapes(network._steps, images.shape)
     if len(shapes) <= len(network._steps):
         # A reader's layer decides: see what a copy of it makes of a batch.
-        shape = next(copy.deepcopy(network)._inferred(images[:batch_size], "population")).shape
+        shape = next(copy.deepcopy(network)._inferred(images, "population")).shape
     if len(shape) != 2:
         raise ValueError(f"network: expected an output (N, classes), got {shape} for {name}")
     return shape[-1]

@@ -102,3 +102,13 @@ class Residual(Sequential):
 
     def backward(self, dy):
         return dy + super().backward(dy, input_gradient=True)
+
+
+class Within(Sequential):
+    """The same, that adds nothing: it runs as it is written."""
+
+    def forward(self, x, training=False, statistics=None):
+        return super().forward(x, training, statistics)
+
+    def backward(self, dy):
+        return super().backward(dy, input_gradient=True)

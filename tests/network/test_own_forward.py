@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_network import COPIES, Residual, batch, gradients, labels
+from small_network import COPIES, Residual, Within, batch, gradients, labels
 
 from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, Tanh, fit, functional, gradient_check
 
@@ -88,17 +88,7 @@ def test_within_another_it_is_folded_as_it_is():
     assert np.allclose(folded.forward(pictures()), network.forward(pictures()), atol=1e-5)
 
 
-class Inner(Sequential):
-    """A network whose two passes are called from outside, so that it keeps none but its own."""
-
-    def forward(self, x, training=False, statistics=None):
-        return super().forward(x, training, statistics)
-
-    def backward(self, dy):
-        return super().backward(dy, input_gradient=True)
-
-
-@pytest.mark.parametrize("kind", [Inner, Residual])
+@pytest.mark.parametrize("kind", [Within, Residual])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("rows", [8, 4], ids=["same shape", "another"])
 @pytest.mark.parametrize("training", [True, False])

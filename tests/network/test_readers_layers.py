@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_network import Identity, Scale, batch, gradients, labels
+from small_network import Identity, Scale, Within, batch, gradients, labels
 
 from npbn import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sequential, Tanh, gradient_check
 
@@ -201,13 +201,3 @@ def test_an_interrupted_pass_leaves_none_pending_and_the_network_usable(inside):
         np.testing.assert_array_equal(network.state[name], value)
     layer.now = False
     assert np.array_equal(gradients(network, dy, x), expected)
-
-
-class Within(Sequential):
-    """A network that runs as it is written."""
-
-    def forward(self, x, training=False, statistics=None):
-        return super().forward(x, training, statistics)
-
-    def backward(self, dy):
-        return super().backward(dy, input_gradient=True)

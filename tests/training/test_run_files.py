@@ -117,12 +117,21 @@ def test_an_interrupted_run_goes_on(path):
     assert not history.interrupted
 
 
-def test_a_finished_run_is_not_repeated(path):
-    for _ in range(2):
-        optimizer = SGD(0.1)
-        history = run(optimizer=optimizer, checkpoint=path, resume=True)
-    assert len(history.losses) == 5
-    assert optimizer.iterations == 5
+class Schedule:
+    def __call__(self, step):
+        return 0.1
+
+
+PARTS = {"a whole run and nothing more": (5, 5), "no steps yet": (0, 3), "two parts": (3, 6)}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("rate", [0.1, Schedule()], ids=["", "a schedule that is an object"])
+def test_a_run_makes_the_steps_that_are_missing(rate, parts, path):
+    for steps in parts:
+        optimizer = SGD(rate)
+        history = run(optimizer=optimizer, steps=steps, checkpoint=path, resume=True)
+    assert len(history.losses) == optimizer.iterations == steps
 
 
 def test_a_file_that_is_there_is_not_resumed_unless_it_is_said(path):
@@ -133,21 +142,6 @@ def test_a_file_that_is_there_is_not_resumed_unless_it_is_said(path):
     network = build()
     run(network, steps=3, checkpoint=path, resume=True)
     assert not np.array_equal(network.parameter_vector, build().parameter_vector)
-
-
-def test_a_run_of_no_steps_yet_goes_on(path):
-    run(steps=0, checkpoint=path, resume=True)
-    assert len(run(steps=3, checkpoint=path, resume=True).losses) == 3
-
-
-def test_a_schedule_that_is_an_object_resumes(path):
-    class Schedule:
-        def __call__(self, step):
-            return 0.1
-
-    for steps in (3, 6):
-        history = run(optimizer=SGD(Schedule()), steps=steps, resume=True, checkpoint=path)
-    assert len(history.losses) == 6
 
 
 def test_a_schedule_is_asked_once_an_update_also_with_a_checkpoint(path):
