@@ -437,7 +437,7 @@ def test_the_batch_statistics_are_those_of_the_last_batch_in_training():
     norm.forward(second)
     norm.forward(second, training=True, statistics="population")
     np.testing.assert_array_equal(norm.batch_mean, mean)
-    assert norm.batch_variance is variance
+    np.testing.assert_array_equal(norm.batch_variance, variance)
     norm.forward(second, training=True)
     np.testing.assert_allclose(norm.batch_mean, second.mean(0))
     np.testing.assert_allclose(norm.batch_variance, second.var(0))
@@ -552,7 +552,7 @@ def test_a_batch_that_is_not_finite_is_refused_in_training_and_changes_nothing(v
     with pytest.raises(ValueError, match=r"^BatchNorm\(5\): .*not finite"):
         norm.forward(broken, training=True)
     np.testing.assert_array_equal(norm.batch_mean, mean)
-    assert norm.batch_variance is variance
+    np.testing.assert_array_equal(norm.batch_variance, variance)
     assert_same_state(norm, before)
     np.testing.assert_array_equal(norm.backward(upstream(y)), twin.backward(upstream(y)))
     np.testing.assert_array_equal(norm.gradients["gamma"], twin.gradients["gamma"])
@@ -584,13 +584,8 @@ def test_with_the_batchs_own_statistics_its_feature_is_no_silent_beta(value, net
     inputs["x"][:, 2] = 0
     inputs["x"][3:5, 2] = value, -value
     y = layer.forward(inputs["x"], statistics="batch")[:, 2]
-    if np.isfinite(value):
-        # A variance too large is no reason not to normalize.
-        expected = np.zeros(len(y))
-        expected[3:5] = np.sqrt(len(y) / 2) * np.array([1, -1])
-        np.testing.assert_allclose(y, norm.gamma[2] * expected + norm.beta[2])
-    else:
-        assert np.isnan(y).all()
+    # Also where only the variance is too large for the type.
+    assert np.isnan(y).all()
 
 
 @pytest.mark.parametrize("number", [0.5, np.float64(0.5), np.float32(0.5)], ids=repr)

@@ -206,6 +206,6 @@ def _run_back(
     check_cache(cache, kind, f"{name}_forward")
     derivative = cache.derivative
     dy = checks.upstream(dy, derivative)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy, derivative))
+    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
     multiply(np, dy, derivative, out=dx)
     return dx

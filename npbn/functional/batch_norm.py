@@ -67,7 +67,7 @@ def batch_norm_backward(
     """
     check_cache(cache, BatchNormOperation, "batch_norm_forward")
     dy = checks.upstream(dy, cache)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy,))
+    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
     dgamma, dbeta = np.empty(dy.shape[-1:], dy.dtype), np.empty(dy.shape[-1:], dy.dtype)
     cache.with_own_scratch().backward(np, dy, dx, dgamma, dbeta)
     return dx, dgamma, dbeta
@@ -385,11 +385,12 @@ class BatchNormInferenceOperation(Operation):
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         self._blocks, self._epsilon = Blocks(shape, dtype), constant(epsilon, dtype.char)
-        self._std, self._scale = np.empty((2, shape[-1]), dtype)
+        self._mean, self._std, self._scale = np.empty((3, shape[-1]), dtype)
 
     def take(self, xp: Any, x: Array, gamma: Array, mean: Array, variance: Array) -> None:
         """What backward needs."""
-        self._x, self._mean = x, mean
+        self._x = x
+        xp.copyto(self._mean, mean)
         xp.add(variance, self._epsilon, out=self._std)
         xp.sqrt(self._std, out=self._std)
         if not self._epsilon:
@@ -402,7 +403,7 @@ class BatchNormInferenceOperation(Operation):
         self.take(xp, x, gamma, mean, variance)
         written = writable(y)
         for given, center, scale, shift, out in self._blocks.each(
-            xp, x, mean, self._scale, beta, written
+            xp, x, self._mean, self._scale, beta, written
         ):
             # The mean first: in x * scale + (beta - mean * scale) both terms lose digits where
             # |mean| >> std.

@@ -101,7 +101,7 @@ def dense_backward(
     check_cache(cache, DenseOperation, "dense_forward")
     x, weight = cache.x, cache.weight
     dy = checks.upstream(dy, cache)
-    dx = checks.output(out, x.shape, x.dtype, (dy, x, weight))
+    dx = checks.output(out, x.shape, x.dtype, (dy, *cache.arrays()))
     dweight = np.empty(weight.shape, weight.dtype)
     dbias = np.empty(weight.shape[1], weight.dtype) if cache.has_bias else None
     cache.with_own_scratch().backward(np, dy, dx, dweight, dbias)

@@ -85,6 +85,6 @@ def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = 
     """
     check_cache(cache, DropoutOperation, "dropout_forward")
     dy = checks.upstream(dy, cache._factor)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy,))
+    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
     cache.backward(np, dy, dx)
     return dx

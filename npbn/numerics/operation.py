@@ -30,6 +30,10 @@ class Operation:
         """backward(xp, dy, dx, ...) writes dx, unless it is None, and the parameters' gradients."""
         raise NotImplementedError
 
+    def arrays(self) -> list[Array]:
+        """All that it holds."""
+        return [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+
     def with_own_scratch(self) -> Self:
         """The same forward pass, with arrays of its own to work in: one for each backward pass."""
         twin = object.__new__(type(self))

@@ -189,9 +189,9 @@ def test_a_step_with_out_allocates_no_array_of_a_layers_size(make):
 @pytest.mark.parametrize("activation", [[], [ReLU()]], ids=["", "ReLU"])
 def test_a_batch_norm_after_a_dense_holds_one_array(activation):
     layers = [Dense(50, 400, rng=0), BatchNorm(400), *activation, Dense(400, 3, rng=0)]
-    network, x = Sequential(layers), np.ones((200, 50), np.float32)
+    network, x = Sequential(layers), np.ones((4000, 50), np.float32)
     held, _ = memory_of(lambda: network.forward(x, training=True))
-    assert held < 2.5 * (200 * 400 * 4)
+    assert held < 2.5 * (4000 * 400 * 4)
 
 
 def test_gradients_of_one_size_share_two_arrays():
