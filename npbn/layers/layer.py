@@ -318,10 +318,6 @@ class Layer:
         """The attributes that a copy has: all but the pending pass and the owner."""
         return {name: value for name, value in vars(self).items() if name not in _PASSING}
 
-    def _shadowed(self) -> dict[str, Any]:
-        """The attributes of one that runs for it and leaves nothing behind."""
-        return {name: value for name, value in vars(self).items() if name != "_pending"}
-
     def _all_parameters(self) -> list[Array]:
         return list(self.parameters.values())
 

@@ -158,7 +158,7 @@ def shadow(layer: "Layer") -> "Layer":
             return known[id(value)]
         if hasattr(type(value), "at_work"):
             other = known[id(value)] = object.__new__(type(value))
-            vars(other).update({name: shadowed(each) for name, each in value._shadowed().items()})
+            vars(other).update({name: shadowed(each) for name, each in value._lasting().items()})
             return other
         if type(value) is dict:
             return {name: shadowed(each) for name, each in value.items()}

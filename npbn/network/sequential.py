@@ -1,6 +1,7 @@
 """Sequential: layers one after another, their parameters in one vector, itself a layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from npbn.layers.layer import Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode, Plan
 from npbn.layers.plans import Plans
-from npbn.layers.readers import adapted, computing, runs_as_written, shadow, waiting_batches
+from npbn.layers.readers import computing, runs_as_written, waiting_batches
 from npbn.layers.running_average import lay_side_by_side
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
@@ -25,15 +26,7 @@ from npbn.network.summary import checked, common_dtype, size, table
 from npbn.numerics.tape import Tape
 
 # What is made anew of a copy's layers.
-_DERIVED = (
-    "_parameter_vector",
-    "_gradient_vector",
-    "_slices",
-    "_dtype",
-    "_flat",
-    "_plans",
-)
-_LOOK = "run forward and look at it"
+_DERIVED = {"_parameter_vector", "_gradient_vector", "_slices", "_dtype", "_leaves", "_plans"}
 
 
 class Sequential(Layer):
@@ -54,7 +47,8 @@ class Sequential(Layer):
 
     def _assemble(self) -> None:
         """Gather the layers' arrays into two vectors of this network."""
-        self._dtype = common_dtype(self._layers)
+        for name in _DERIVED:
+            vars(self).pop(name, None)
         dtype = self._dtype or np.dtype(np.float32)
         self._adopt()
         total = sum(size(layer) for layer in self._layers)
@@ -82,9 +76,9 @@ class Sequential(Layer):
     def _lasting(self) -> dict[str, Any]:
         return {name: each for name, each in super()._lasting().items() if name not in _DERIVED}
 
-    def _shadowed(self) -> dict[str, Any]:
-        own = super()._shadowed()
-        return {name: value for name, value in own.items() if name not in ("_flat", "_plans")}
+    @cached_property
+    def _plans(self) -> Plans:
+        return Plans()
 
     def _changed(self) -> None:
         vars(self).pop("_plans", None)
@@ -114,6 +108,10 @@ class Sequential(Layer):
     def dtype(self) -> np.dtype[Any] | None:
         """The type of all parameters; None where there are none: then either float type will do."""
         return self._dtype
+
+    @cached_property
+    def _dtype(self) -> np.dtype[Any] | None:
+        return common_dtype(self._layers)
 
     # The two passes
 
@@ -149,14 +147,13 @@ class Sequential(Layer):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
-        if runs_as_written(self):
-            raise ValueError(f"{self!r}: decides the shape of its output itself: {_LOOK}")
-        shapes = known_shapes(self._leaves, shape)
-        if len(shapes) <= len(self._leaves):
-            place = len(shapes) - 1
+        shapes = known_shapes(self._steps, shape)
+        if len(shapes) <= len(self._steps):
+            layer = self._steps[len(shapes) - 1]
+            place = "" if layer is self else f"layer {len(shapes) - 1}, "
             raise ValueError(
-                f"layer {place}, {self._leaves[place]!r}: decides the shape of its output itself: "
-                f"{_LOOK}"
+                f"{place}{layer!r}: decides the shape of its output itself: run forward and look "
+                "at it"
             )
         return shapes[-1]
 
@@ -164,15 +161,13 @@ class Sequential(Layer):
         """Not asked: a network lays another's layers flat among its own."""
         raise TypeError(f"{self!r}: run its layers one after another")
 
-    @property
+    @cached_property
     def _leaves(self) -> tuple[Layer, ...]:
-        if "_flat" not in vars(self):
-            self._flat = tuple(
-                leaf
-                for layer in self._layers
-                for leaf in ((layer,) if runs_as_written(layer) else layer._leaves)
-            )
-        return self._flat
+        return tuple(
+            leaf
+            for layer in self._layers
+            for leaf in ((layer,) if runs_as_written(layer) else layer._leaves)
+        )
 
     @property
     def _steps(self) -> tuple[Layer, ...]:
@@ -180,11 +175,10 @@ class Sequential(Layer):
         return (self,) if runs_as_written(self) else self._leaves
 
     def _plan_for(self, x: Array, mode: Mode) -> Plan:
-        if "_plans" not in vars(self):
-            self._plans = Plans()
         plan = self._plans.take((x.shape, x.dtype.char, mode))
         if plan is None:
-            plan = Plan(self._leaves, x.shape, x.dtype, mode, is_network=True)
+            layers = self._leaves if mode.keeps else self._steps
+            plan = Plan(layers, x.shape, x.dtype, mode, is_network=True)
         plan.kept_by = self._plans
         return plan
 
@@ -247,19 +241,14 @@ class Sequential(Layer):
         """The network's output in inference, block by block; each is written over by the next."""
         mode = Mode(False, checks.mode(False, statistics), keeps=False)
         self._check_type(x)
-        own = runs_as_written(self)
         rows = rows_at_a_time(self._steps, x)
         if mode.statistics == "batch":
             rows = len(x)
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
-            if own:
-                call = adapted(shadow(self).forward)
-                yield call(block, training=False, statistics=mode.statistics)
-                continue
             plan = self._plan_for(block, mode)
             with computing():
-                y = plan.forward(np, self._leaves, block, None)
+                y = plan.forward(np, self._steps, block, None)
             yield y
             self._release(plan)
 
