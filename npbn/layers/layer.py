@@ -15,6 +15,7 @@ from npbn.layers.passes import Pass
 from npbn.layers.plan import LastBatch, Mode, Plan
 from npbn.layers.readers import computing, waiting_batches
 from npbn.layers.running_average import RunningAverage
+from npbn.numerics.sums import all_finite
 
 # Attributes of a run and of an owner: no copy has them.
 _PASSING = {"_pending", "_owner"}
@@ -153,7 +154,7 @@ class Layer:
         if out is not None:
             shape = plan.output_shape or np.shape(out)
             checks.output(out, shape, x.dtype, (x, *self._all_parameters()))
-        is_x_finite = not plan.is_careful or bool(np.isfinite(x).all())
+        is_x_finite = not plan.is_careful or all_finite(np, x.reshape(-1))
         if not is_x_finite and (error := self._refusal(x)):
             raise error
         try:

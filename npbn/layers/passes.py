@@ -37,6 +37,10 @@ class Pass:
         self.y: Array | None = None
         self.dx: Array | None = None
 
+    def given(self) -> Sequence[Any]:
+        """What is not its own: the layer's arrays."""
+        return (*self._inputs, *self._gradients)
+
     def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
         """The arrays of a pass by name, for a tape: the operation's own, and what it is given."""
         function = getattr(self.operation, direction)

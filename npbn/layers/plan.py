@@ -64,6 +64,7 @@ class Plan:
         self._is_laid_out = False  # the gradients between the passes
         self._waiting: list[_Waiting] = []
         self.kept_by: Any = None
+        self.x: Array | None = None
         self._make(layers, shape)
         self.is_careful = self.moves and (bool(self._readers) or self._may_hide_infinities())
 
@@ -120,6 +121,7 @@ class Plan:
             x, is_free = each.y, not reads_y
         if end < len(layers):
             self.passes.append(ReaderPass(layers[end], end, self.mode, self._waiting))
+        self._measure()
 
     @contextmanager
     def _naming(self, place: int) -> Iterator[None]:
@@ -141,16 +143,14 @@ class Plan:
         """The shape of y; None where a reader's layer decides it and has not run yet."""
         return self.shapes[-1] if len(self.shapes) > len(self.passes) else None
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory its arrays take."""
-        sizes: dict[int, int] = {}
-        for owner in (*self.passes, *(each.operation for each in self.passes)):
-            for value in vars(owner).values() if owner is not None else ():
-                if isinstance(value, np.ndarray):
-                    whole = value if value.base is None else value.base
-                    sizes[id(whole)] = getattr(whole, "nbytes", 0)
-        return sum(sizes.values())
+    def _measure(self) -> None:
+        """Write down how much memory its arrays take."""
+        given = [self.x, *(array for each in self.passes for array in each.given())]
+        others = {id(_owner(array)) for array in given if isinstance(array, np.ndarray)}
+        owners = (*self.passes, *(each.operation for each in self.passes if each.operation))
+        arrays = (each for owner in owners for each in vars(owner).values())
+        own = {id(_owner(each)): _owner(each) for each in arrays if isinstance(each, np.ndarray)}
+        self.nbytes = sum(each.nbytes for key, each in own.items() if key not in others)
 
     def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
         """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
@@ -253,6 +253,12 @@ class Plan:
                 dy = vectors.next(self.shapes[place])
             each.dx = dy
         self._is_laid_out = True
+        self._measure()
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory it is."""
+    return array.base if isinstance(array.base, np.ndarray) else array
 
 
 class _TwoVectors:

@@ -78,6 +78,10 @@ class ReaderPass:
         self._layer, self._name, self._mode = layer, f"layer {place}, {layer!r}", mode
         self._waiting, self._x = waiting, np.empty(())
 
+    def given(self) -> list[Array]:
+        """What is not its own."""
+        return [self._x]
+
     def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
         """The arrays by name, for a tape."""
         return dict(between)
