@@ -41,7 +41,7 @@ def assert_keeps_its_digits(x, dy, epsilon):
         ("dx", dx, true_dx, (abs(gamma * dy) / true.rms).max(-1, keepdims=True)),
         ("dgamma", dgamma, true_dgamma, np.maximum(abs(true_dgamma), two_norm(dy * true.x_hat))),
     ):
-        assert not (abs(found - expected) / np.maximum(size, tiny)).max() > BOUNDS[name], name
+        assert (abs(found - expected) / np.maximum(size, tiny)).max() <= BOUNDS[name], name
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (3, 7), (60, 100), (5000, 2), (300, 1024), (2, 70000)])
