@@ -5,7 +5,17 @@ them fast, `npbn.layers` holds what they need. `npbn.lesson` has the lesson's ow
 """
 
 from npbn import datasets, functional, lesson, plotting, reference
-from npbn.layers import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.layers import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    RMSNorm,
+    Sigmoid,
+    Tanh,
+)
 from npbn.network import Sequential
 from npbn.optimizers import SGD, Adam, RMSProp
 from npbn.testing import gradient_check
@@ -22,6 +32,7 @@ __all__ = [
     "History",
     "Layer",
     "LeakyReLU",
+    "RMSNorm",
     "RMSProp",
     "ReLU",
     "Sequential",

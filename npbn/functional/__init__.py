@@ -24,6 +24,7 @@ from npbn.functional.batch_norm import (
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
 from npbn.functional.losses import softmax, softmax_cross_entropy, squared_error
+from npbn.functional.rms_norm import rms_norm_backward, rms_norm_forward
 
 __all__ = [
     "batch_norm_backward",
@@ -38,6 +39,8 @@ __all__ = [
     "leaky_relu_forward",
     "relu_backward",
     "relu_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",

@@ -5,5 +5,16 @@ from npbn.layers.batch_norm import BatchNorm
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.layer import Layer
+from npbn.layers.rms_norm import RMSNorm
 
-__all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
+__all__ = [
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "LeakyReLU",
+    "RMSNorm",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -25,6 +25,7 @@ from npbn.reference.batch_norm import (
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
 from npbn.reference.losses import softmax, softmax_cross_entropy, squared_error
+from npbn.reference.rms_norm import rms_norm_backward, rms_norm_forward
 
 __all__ = [
     "batch_norm_backward",
@@ -39,6 +40,8 @@ __all__ = [
     "leaky_relu_forward",
     "relu_backward",
     "relu_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",
