@@ -237,7 +237,10 @@ class LargeBatchNormOperation(BatchNormOperation):
 
     def _make_arrays(self) -> None:
         self._centred = np.empty(self.shape, self.dtype)
-        self._center, self._scale, self._shift = np.empty((3, self._features), self.dtype)
+        self._centred_blocks = Blocks.of(self.shape, self.dtype).split(self._centred)
+        self._center = np.empty(self._features, self.dtype)
+        self._scale_and_shift = np.empty((2, self._features), self.dtype)
+        self._scale, self._shift = self._scale_and_shift
         self._moments = np.empty((2, self._features))
         self._remainder, self._mean_square = self._moments
 
@@ -245,7 +248,8 @@ class LargeBatchNormOperation(BatchNormOperation):
         some = self._some(x, SOME_ROWS)
         # Weights that are powers of two change nothing of what is constant, and nothing overflows.
         first = xp.dot(constant(1 / SOME_ROWS, self.dtype.char, len(some)), some)
-        xp.multiply(first, SOME_ROWS / len(some), out=self._center)
+        share = constant(SOME_ROWS / len(some), self.dtype.char)
+        xp.multiply(first, share, out=self._center)
         if not self._centre(xp, x):
             # Where |mean| >> std, where nothing varies, and where some rows are not like the
             # others, the first mean was too coarse.
@@ -255,9 +259,8 @@ class LargeBatchNormOperation(BatchNormOperation):
         xp.divide(gamma, self._std, out=self._scale)
         xp.subtract(beta, xp.multiply(self._scale, self._remainder), out=self._shift)
         blocks = Blocks.of(self.shape, self.dtype)
-        for centred, scale, shift, out in blocks.each(
-            xp, self._centred, self._scale, self._shift, out=y
-        ):
+        vectors = blocks.beside(xp, self._scale_and_shift)
+        for centred, scale, shift, out in blocks.each(xp, self._centred_blocks, *vectors, out=y):
             xp.multiply(centred, scale, out=out)
             xp.add(out, shift, out=out)
 
@@ -265,8 +268,9 @@ class LargeBatchNormOperation(BatchNormOperation):
         """Writes x - center, its mean, and the variance; returns whether that mean is small."""
         blocks, kind = Blocks.of(self.shape, self.dtype), self.dtype.char
         sums, room = ColumnSums(blocks, kind, 2), blocks.room("products", kind)
-        for given, center, squares, centred in blocks.each(
-            xp, x, self._center, room, out=self._centred
+        (centers,) = blocks.beside(xp, self._center[np.newaxis])
+        for given, center, centred, squares in blocks.each(
+            xp, x, centers, self._centred_blocks, room
         ):
             xp.subtract(given, center, out=centred)
             sums.take(xp, centred)
@@ -289,7 +293,8 @@ class LargeBatchNormOperation(BatchNormOperation):
     def prepare_backward(self) -> None:
         self._sums = np.empty((3, self._features))
         self._sum_dy, self._sum_products, self._sum_centred = self._sums
-        self._slope, self._dy_shift = np.empty((2, self._features), self.dtype)
+        self._of_dx = np.empty((3, self._features), self.dtype)
+        self._slope, self._dy_shift, self._dy_scale = self._of_dx
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         self._add_up(xp, dy)
@@ -306,9 +311,11 @@ class LargeBatchNormOperation(BatchNormOperation):
         xp.divide(self._sum_dy, self._size, out=self._sum_dy)
         offset = xp.multiply(self._slope, self._remainder)
         xp.subtract(self._sum_dy, offset, out=self._dy_shift)
+        xp.copyto(self._dy_scale, self._scale)
         blocks = Blocks.of(self.shape, self.dtype)
+        vectors = blocks.beside(xp, self._of_dx)
         for given, centred, slope, shift, scale, out in blocks.each(
-            xp, dy, self._centred, self._slope, self._dy_shift, self._scale, out=dx
+            xp, dy, self._centred_blocks, *vectors, out=dx
         ):
             xp.multiply(centred, slope, out=out)
             xp.add(out, shift, out=out)
@@ -319,7 +326,7 @@ class LargeBatchNormOperation(BatchNormOperation):
         """Writes the sums of dy and of dy * (x - mean)."""
         blocks, kind = Blocks.of(self.shape, self.dtype), self.dtype.char
         sums, room = ColumnSums(blocks, kind, 2), blocks.room("products", kind)
-        for given, centred, product in blocks.each(xp, dy, self._centred, room):
+        for given, centred, product in blocks.each(xp, dy, self._centred_blocks, room):
             xp.multiply(given, centred, out=product)
             sums.take(xp, given)
             sums.take(xp, product)
@@ -332,7 +339,7 @@ class LargeBatchNormOperation(BatchNormOperation):
         """The same, with the remainder, too, from sums in float64."""
         blocks = Blocks.of(self.shape, self.dtype)
         sums, *rooms = ColumnSums(blocks, "d", 3), blocks.room("dy", "d"), blocks.room("x", "d")
-        for given, centred, factor, product in blocks.each(xp, dy, self._centred, *rooms):
+        for given, centred, factor, product in blocks.each(xp, dy, self._centred_blocks, *rooms):
             xp.copyto(factor, given)
             sums.take(xp, factor)
             xp.copyto(product, centred)
@@ -351,7 +358,8 @@ class LargeBatchNormOperation(BatchNormOperation):
         """
         some = self._some(dy, SOME_DY)
         squares = xp.dot(constant(1.0, dy.dtype.char, len(some)), xp.multiply(some, some))
-        limit = xp.multiply(squares, ONE_SIDED**2 * self._rows / len(some))
+        share = constant(ONE_SIDED**2 * self._rows / len(some), dy.dtype.char)
+        limit = xp.multiply(squares, share)
         return 1 in xp.greater(xp.multiply(self._sum_dy, self._sum_dy), limit).tobytes()
 
     @property
@@ -369,7 +377,8 @@ class BatchNormInferenceOperation(Operation):
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
         super().__init__(shape, dtype)
         self._epsilon = constant(epsilon, dtype.char)
-        self._mean, self._std, self._scale = np.empty((3, shape[-1]), dtype)
+        self._std, self._vectors = np.empty(shape[-1], dtype), np.empty((3, shape[-1]), dtype)
+        self._mean, self._scale, self._shift = self._vectors
 
     def take(self, xp: Any, x: Array, gamma: Array, mean: Array, variance: Array) -> None:
         """What backward needs."""
@@ -384,10 +393,10 @@ class BatchNormInferenceOperation(Operation):
         self.take(xp, x, gamma, mean, variance)
         # The mean first: in x * scale + (beta - mean * scale) both terms lose digits where |mean|
         # >> std.
+        xp.copyto(self._shift, beta)
         blocks = Blocks.of(self.shape, self.dtype)
-        for given, center, scale, shift, out in blocks.each(
-            xp, x, self._mean, self._scale, beta, out=y
-        ):
+        vectors = blocks.beside(xp, self._vectors)
+        for given, center, scale, shift, out in blocks.each(xp, x, *vectors, out=y):
             xp.subtract(given, center, out=out)
             xp.multiply(out, scale, out=out)
             xp.add(out, shift, out=out)
@@ -400,9 +409,8 @@ class BatchNormInferenceOperation(Operation):
         blocks = Blocks.of(self.shape, self.dtype)
         sums, *rooms = ColumnSums(blocks, "d", 2), blocks.room("dy", "d"), blocks.room("x", "d")
         # In float64: nothing makes x - mean sum to 0 here.
-        for given, each, center, factor, product in blocks.each(
-            xp, dy, self._x, self._mean, *rooms, kind="d"
-        ):
+        (centers,) = blocks.beside(xp, self._vectors[:1], "d")
+        for given, each, center, factor, product in blocks.each(xp, dy, self._x, centers, *rooms):
             xp.copyto(factor, given)
             sums.take(xp, factor)
             xp.copyto(product, each)
@@ -413,7 +421,8 @@ class BatchNormInferenceOperation(Operation):
         xp.copyto(dbeta, self._sum_dy)
         xp.divide(self._sum_products, self._std, out=dgamma)
         if dx is not None:
-            for given, scale, out in blocks.each(xp, dy, self._scale, out=dx):
+            (scales,) = blocks.beside(xp, self._vectors[1:2])
+            for given, scale, out in blocks.each(xp, dy, scales, out=dx):
                 xp.multiply(given, scale, out=out)
 
 

@@ -61,31 +61,37 @@ class Blocks:
         return make(prod(shape[:-1]), shape[-1], dtype.char)
 
     def each(
-        self,
-        xp: Any,
-        *arrays: Array | list[Array],
-        out: Array | None = None,
-        kind: str | None = None,
+        self, xp: Any, *arrays: Array | list[Array], out: Array | None = None
     ) -> Iterator[Any]:
-        """The arrays block by block, out as the last; and vectors (D,) as they go with their rows.
-
-        kind: the type of the vectors; None: that of the arrays.
-        """
-        columns = [
-            each
-            if isinstance(each, list)
-            else self._beside(xp, str(place), each, kind or self.kind)
-            if each.ndim == 1
-            else self._split(each)
-            for place, each in enumerate(arrays)
-        ]
-        if out is None:
-            yield from repeated(xp, zip(*columns, strict=True))
-            return
-        written = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
-        yield from repeated(xp, zip(*columns, self._split(written), strict=True))
+        """The arrays block by block, out as the last; lists are what the other methods return."""
+        views = [each if isinstance(each, list) else self.split(each) for each in arrays]
+        written = out
+        if out is not None:
+            written = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+            views.append(self.split(written))
+        yield from repeated(xp, zip(*views, strict=True))
         if written is not out:
             xp.copyto(out, written)
+
+    def split(self, array: Array) -> list[Array]:
+        """Its blocks; of an array that is not contiguous, a copy's."""
+        flat = array.reshape(-1)
+        return [flat[start:stop].reshape(-1, width) for start, stop, width in self._bounds]
+
+    def beside(self, xp: Any, vectors: Array, kind: str | None = None) -> list[list[Array]]:
+        """Each vector of (k, D) as it goes with each block's rows, in their or another type."""
+        count, kind = len(vectors), kind or self.kind
+        if self._fold == 1 and vectors.dtype.char == kind:
+            return [[vector] * len(self._bounds) for vector in vectors]
+        if (f"{count} vectors", kind) not in self.made:
+            width = self._fold * self.features
+            wide = scratch("vectors", count * width, kind).reshape(count, width)
+            views = [[each[:stop] for _, _, stop in self._bounds] for each in wide]
+            repeats = wide.reshape(count, self._fold, self.features)
+            self.made[f"{count} vectors", kind] = repeats, views
+        repeats, views = self.made[f"{count} vectors", kind]
+        xp.copyto(repeats, vectors[:, np.newaxis])
+        return views
 
     def room(self, name: str, kind: str) -> list[Array]:
         """Room to work in for each block, all in one place, which stays in cache."""
@@ -95,20 +101,6 @@ class Blocks:
                 flat[: stop - start].reshape(-1, width) for start, stop, width in self._bounds
             ]
         views: list[Array] = self.made[name, kind]
-        return views
-
-    def _split(self, array: Array) -> list[Array]:
-        flat = array.reshape(-1)
-        return [flat[start:stop].reshape(-1, width) for start, stop, width in self._bounds]
-
-    def _beside(self, xp: Any, name: str, vector: Array, kind: str) -> list[Array]:
-        if self._fold == 1 and vector.dtype.char == kind:
-            return [vector] * len(self._bounds)
-        if (name, kind) not in self.made:
-            wide = scratch(f"vector {name}", self._fold * self.features, kind)
-            self.made[name, kind] = [wide[:width] for _, _, width in self._bounds]
-        views: list[Array] = self.made[name, kind]
-        xp.copyto(views[0].reshape(self._fold, self.features), vector)
         return views
 
 
