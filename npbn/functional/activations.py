@@ -8,7 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant, zeros
 from npbn.numerics.denormals import flush, multiply, quiet
-from npbn.numerics.operation import Operation, check_cache
+from npbn.numerics.operation import Operation, check_backward
 
 
 class Activation(Operation):
@@ -18,6 +18,7 @@ class Activation(Operation):
     derivative: Array  # kept in a cache of the functions below
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        super().__init__(shape, dtype)
         self._one, self._zeros = constant(1.0, dtype.char), zeros(shape, dtype.char)
 
     def differentiate(self, xp: Any, derivative: Array) -> None:
@@ -27,6 +28,9 @@ class Activation(Operation):
     def backward(self, xp: Any, dy: Array, dx: Array) -> None:
         self.differentiate(xp, dx)
         multiply(xp, dy, dx, out=dx)
+
+
+Kind = TypeVar("Kind", bound=Activation)
 
 
 class ReLUOperation(Activation):
@@ -110,8 +114,7 @@ def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, ReLUOper
 
     TypeError or ValueError for an x or out of another type or shape.
     """
-    y = _output(x, out)
-    return y, _run(ReLUOperation(x.shape, x.dtype), x, y)
+    return _forward(ReLUOperation, x, out)
 
 
 @quiet()
@@ -120,7 +123,7 @@ def relu_backward(dy: Array, cache: ReLUOperation, *, out: Array | None = None) 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back("relu", dy, cache, ReLUOperation, out)
+    return _backward("relu_forward", ReLUOperation, dy, cache, out)
 
 
 @quiet()
@@ -132,8 +135,7 @@ def leaky_relu_forward(
     TypeError or ValueError for an x, slope or out of another type, range or shape.
     """
     slope = checks.number("slope", slope, minimum=0.0, below=1.0)
-    y = _output(x, out, kept=(x,))
-    return y, _run(LeakyReLUOperation(x.shape, x.dtype, slope), x, y)
+    return _forward(LeakyReLUOperation, x, out, slope)
 
 
 @quiet()
@@ -142,7 +144,7 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUOperation, *, out: Array | No
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back("leaky_relu", dy, cache, LeakyReLUOperation, out)
+    return _backward("leaky_relu_forward", LeakyReLUOperation, dy, cache, out)
 
 
 @quiet()
@@ -152,8 +154,7 @@ def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Sigmo
     Where y would be below the smallest normal number it is 0: denormal numbers cost a CPU many
     times the time. TypeError or ValueError for an x or out of another type or shape.
     """
-    y = _output(x, out)
-    return y, _run(SigmoidOperation(x.shape, x.dtype), x, y)
+    return _forward(SigmoidOperation, x, out)
 
 
 @quiet()
@@ -162,7 +163,7 @@ def sigmoid_backward(dy: Array, cache: SigmoidOperation, *, out: Array | None = 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back("sigmoid", dy, cache, SigmoidOperation, out)
+    return _backward("sigmoid_forward", SigmoidOperation, dy, cache, out)
 
 
 @quiet()
@@ -171,8 +172,7 @@ def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, TanhOper
 
     TypeError or ValueError for an x or out of another type or shape.
     """
-    y = _output(x, out)
-    return y, _run(TanhOperation(x.shape, x.dtype), x, y)
+    return _forward(TanhOperation, x, out)
 
 
 @quiet()
@@ -181,31 +181,23 @@ def tanh_backward(dy: Array, cache: TanhOperation, *, out: Array | None = None) 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    return _run_back("tanh", dy, cache, TanhOperation, out)
+    return _backward("tanh_forward", TanhOperation, dy, cache, out)
 
 
-def _output(x: Array, out: Array | None, kept: tuple[Array, ...] = ()) -> Array:
-    checks.batch("x", x)
-    return checks.output(out, x.shape, x.dtype, kept)
-
-
-Kind = TypeVar("Kind", bound=Activation)
-
-
-def _run(operation: Kind, x: Array, y: Array) -> Kind:
-    """The operation, which keeps the derivative: the caller may write into y."""
+def _forward(kind: type[Kind], x: Array, out: Array | None, *settings: float) -> tuple[Array, Kind]:
+    """y, and the operation, which keeps the derivative: the caller may write into y."""
+    x = checks.batch("x", x)
+    y = checks.output(out, x.shape, x.dtype, () if kind.y_over_x else (x,))
+    operation = kind(x.shape, x.dtype, *settings)
     operation.forward(np, x, y)
     operation.derivative = np.empty(x.shape, x.dtype)
     operation.differentiate(np, operation.derivative)
-    return operation
+    return y, operation
 
 
-def _run_back(
-    name: str, dy: Array, cache: Activation, kind: type[Activation], out: Array | None
+def _backward(
+    source: str, kind: type[Activation], dy: Array, cache: Any, out: Array | None
 ) -> Array:
-    check_cache(cache, kind, f"{name}_forward")
-    derivative = cache.derivative
-    dy = checks.upstream(dy, derivative)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
-    multiply(np, dy, derivative, out=dx)
+    dy, dx = check_backward(source, kind, dy, cache, out)
+    multiply(np, dy, cache.derivative, out=dx)
     return dx

@@ -10,7 +10,7 @@ from npbn._checks import Array
 from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation, check_cache, put_back, writable
+from npbn.numerics.operation import Operation, check_backward
 from npbn.numerics.sums import ColumnSums, all_finite
 
 # Of many rows the first mean is taken from at most so many.
@@ -42,7 +42,7 @@ def batch_norm_forward(
     type of a large x cannot hold makes y NaN. TypeError or ValueError for arrays of another type
     or shape. Ioffe & Szegedy 2015, Algorithm 1.
     """
-    x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
+    x, epsilon, gamma, beta = _checked(x, epsilon, gamma=gamma, beta=beta)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
     operation = BatchNormOperation.of(x.shape, x.dtype, epsilon)
     operation.forward(np, x, gamma, beta, y)
@@ -65,10 +65,8 @@ def batch_norm_backward(
     32,768 values: of that of dy), whichever is larger. TypeError or ValueError for a dy of another
     type or shape. Ioffe & Szegedy 2015, section 3.
     """
-    check_cache(cache, BatchNormOperation, "batch_norm_forward")
-    dy = checks.upstream(dy, cache)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
-    dgamma, dbeta = np.empty(dy.shape[-1:], dy.dtype), np.empty(dy.shape[-1:], dy.dtype)
+    dy, dx = check_backward("batch_norm_forward", BatchNormOperation, dy, cache, out)
+    dgamma, dbeta = np.empty(dy.shape[-1], dy.dtype), np.empty(dy.shape[-1], dy.dtype)
     cache.with_own_scratch().backward(np, dy, dx, dgamma, dbeta)
     return dx, dgamma, dbeta
 
@@ -92,10 +90,11 @@ def batch_norm_inference(
     shaped like x. out may be x itself. Where variance + epsilon is 0, y is beta. TypeError or
     ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 2.
     """
-    x, gamma, beta, epsilon = _checked(x, gamma, beta, epsilon)
-    mean, variance = _checked_statistics(x, mean, variance)
-    # out may be x itself, not a shifted view of it: a block written would be another one's input.
-    kept = (gamma, beta, mean, variance) if _is_same(x, out) else (x, gamma, beta, mean, variance)
+    vectors = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    x, epsilon, gamma, beta, mean, variance = _checked(x, epsilon, **vectors)
+    # A shifted view of x is refused: a block written would be another one's input.
+    is_x = getattr(out, "__array_interface__", None) == x.__array_interface__
+    kept = (None if is_x else x, gamma, beta, mean, variance)
     y = checks.output(out, x.shape, x.dtype, kept)
     operation = BatchNormInferenceOperation(x.shape, x.dtype, epsilon)
     operation.forward(np, x, gamma, beta, mean, variance, y)
@@ -123,9 +122,8 @@ def batch_norm_inference_backward(
     (D,). Where variance + epsilon is 0, dx and dgamma are 0. TypeError or ValueError for arrays of
     another type or shape.
     """
-    # There is no beta here; gamma stands in for it.
-    x, gamma, _, epsilon = _checked(x, gamma, gamma, epsilon)
-    mean, variance = _checked_statistics(x, mean, variance)
+    vectors = {"gamma": gamma, "mean": mean, "variance": variance}
+    x, epsilon, gamma, mean, variance = _checked(x, epsilon, **vectors)
     dy = checks.upstream(dy, x)
     dx = checks.output(out, dy.shape, dy.dtype, (dy, x, gamma, mean, variance))
     dgamma, dbeta = np.empty_like(gamma), np.empty_like(gamma)
@@ -148,8 +146,8 @@ class BatchNormOperation(Operation):
         return (LargeBatchNormOperation if large else BatchNormOperation)(shape, dtype, epsilon)
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
-        self.shape, self._features, self.dtype = shape, shape[-1], dtype
-        self._rows = prod(shape[:-1])
+        super().__init__(shape, dtype)
+        self._rows, self._features = prod(shape[:-1]), shape[-1]
         self._size, self._epsilon = constant(float(self._rows), "d"), constant(epsilon, "d")
         self._mean, self._variance = np.empty(self._features), np.empty(self._features)
         self._std, self._remainder = np.empty(self._features), np.empty(self._features)
@@ -182,25 +180,13 @@ class BatchNormOperation(Operation):
         xp.dot(self._ones, self._square_rows, out=self._variance)
         xp.divide(self._variance, self._size, out=self._variance)
         if self.dtype == np.float64:
-            self._refuse_infinity(xp)
-        self._write_std(xp)
+            _refuse_infinity(xp, self._variance)
+        _write_std(xp, self._variance, self._epsilon, self._std)
         xp.divide(self._deviations, self._std, out=self._deviations)
         xp.copyto(self._x_hat, self._deviations)
         xp.multiply(self._x_hat, gamma, out=y)
         xp.add(y, beta, out=y)
         xp.divide(gamma, self._std, out=self._scale)
-
-    def _refuse_infinity(self, xp: Any) -> None:
-        """A variance that is too large for float64 becomes NaN: its std would make y = beta."""
-        if not all_finite(xp, self._variance):
-            xp.copyto(self._variance, np.nan, where=xp.isinf(self._variance))
-
-    def _write_std(self, xp: Any) -> None:
-        """std = sqrt(variance + epsilon); infinite where it is 0: then y is beta, and dx is 0."""
-        xp.add(self._variance, self._epsilon, out=self._std)
-        xp.sqrt(self._std, out=self._std)
-        if not self._epsilon:
-            xp.copyto(self._std, np.inf, where=xp.equal(self._std, 0))
 
     def prepare_backward(self) -> None:
         features = self._features
@@ -250,69 +236,70 @@ class LargeBatchNormOperation(BatchNormOperation):
     """
 
     def _make_arrays(self) -> None:
-        self._blocks = Blocks(self.shape, self.dtype)
         self._centred = np.empty(self.shape, self.dtype)
-        self._center, self._scale, self._shift = np.empty((3, self._features), self.dtype)
-        self._square, self._limit = np.empty((2, self._features))
-        self._is_over = np.empty(self._features, bool)
+        self._centred_blocks = Blocks.of(self.shape, self.dtype).split(self._centred)
+        self._center = np.empty(self._features, self.dtype)
+        self._scale_and_shift = np.empty((2, self._features), self.dtype)
+        self._scale, self._shift = self._scale_and_shift
+        self._moments = np.empty((2, self._features))
+        self._remainder, self._mean_square = self._moments
 
     def forward(self, xp: Any, x: Array, gamma: Array, beta: Array, y: Array) -> None:
-        some = x.reshape(self._rows, self._features)[:: -(-self._rows // SOME_ROWS)]
+        some = self._some(x, SOME_ROWS)
         # Weights that are powers of two change nothing of what is constant, and nothing overflows.
-        first = xp.dot(constant(1 / SOME_ROWS, x.dtype.char, len(some)), some)
-        xp.multiply(first, SOME_ROWS / len(some), out=self._center)
-        self._centre(xp, x)
-        xp.multiply(self._variance, constant(COARSE, "d"), out=self._limit)
-        xp.less_equal(self._square, self._limit, out=self._is_over)
-        if 0 in self._is_over.tobytes():
+        first = xp.dot(constant(1 / SOME_ROWS, self.dtype.char, len(some)), some)
+        share = constant(SOME_ROWS / len(some), self.dtype.char)
+        xp.multiply(first, share, out=self._center)
+        if not self._centre(xp, x):
             # Where |mean| >> std, where nothing varies, and where some rows are not like the
             # others, the first mean was too coarse.
             xp.copyto(self._center, self._mean)
             self._centre(xp, x)
-        self._write_std(xp)
+        _write_std(xp, self._variance, self._epsilon, self._std)
         xp.divide(gamma, self._std, out=self._scale)
-        xp.multiply(self._scale, self._remainder, out=self._limit)
-        xp.subtract(beta, self._limit, out=self._shift)
-        written = writable(y)
-        for centred, out, scale, shift in self._blocks.each(
-            xp, self._centred, written, self._scale, self._shift
-        ):
+        xp.subtract(beta, xp.multiply(self._scale, self._remainder), out=self._shift)
+        blocks = Blocks.of(self.shape, self.dtype)
+        vectors = blocks.beside(xp, self._scale_and_shift)
+        for centred, scale, shift, out in blocks.each(xp, self._centred_blocks, *vectors, out=y):
             xp.multiply(centred, scale, out=out)
             xp.add(out, shift, out=out)
-        put_back(xp, written, y)
 
-    def _centre(self, xp: Any, x: Array) -> None:
-        """Writes x - center, and of that the mean, its square, and the variance."""
-        kind = self.dtype.char
-        sums, square_sums = (ColumnSums(self._blocks, kind, name) for name in ("x", "squares"))
-        room = self._blocks.room("products", kind)
-        for given, center, centred, squares in self._blocks.each(
-            xp, x, self._center, self._centred, room
+    def _centre(self, xp: Any, x: Array) -> bool:
+        """Writes x - center, its mean, and the variance; returns whether that mean is small."""
+        blocks, kind = Blocks.of(self.shape, self.dtype), self.dtype.char
+        sums, room = ColumnSums(blocks, kind, 2), blocks.room("products", kind)
+        (centers,) = blocks.beside(xp, self._center[np.newaxis])
+        for given, center, centred, squares in blocks.each(
+            xp, x, centers, self._centred_blocks, room
         ):
             xp.subtract(given, center, out=centred)
             sums.take(xp, centred)
             xp.multiply(centred, centred, out=squares)
-            square_sums.take(xp, squares)
-        sums.total(xp, self._remainder)
-        square_sums.total(xp, self._variance)
-        xp.divide(self._remainder, self._size, out=self._remainder)
-        xp.divide(self._variance, self._size, out=self._variance)
+            sums.take(xp, squares)
+        sums.total(xp, self._moments)
+        xp.divide(self._moments, self._size, out=self._moments)
         xp.add(self._center, self._remainder, out=self._mean)
-        xp.multiply(self._remainder, self._remainder, out=self._square)
-        xp.subtract(self._variance, self._square, out=self._variance)
+        square = xp.multiply(self._remainder, self._remainder)
+        xp.subtract(self._mean_square, square, out=self._variance)
         # Rounding may leave less than 0 of a constant feature, whose root would be NaN.
         xp.maximum(self._variance, constant(0.0, "d"), out=self._variance)
-        self._refuse_infinity(xp)
+        _refuse_infinity(xp, self._variance)
+        limit = xp.multiply(self._variance, constant(COARSE, "d"))
+        return 0 not in xp.less_equal(square, limit).tobytes()
+
+    def _some(self, array: Array, most: int) -> Array:
+        return array.reshape(self._rows, self._features)[:: -(-self._rows // most)]
 
     def prepare_backward(self) -> None:
-        self._sum_dy, self._sum_products, self._limit, self._square = np.empty((4, self._features))
-        self._slope, self._dy_shift = np.empty((2, self._features), self.dtype)
-        self._is_over = np.empty(self._features, bool)
+        self._sums = np.empty((3, self._features))
+        self._sum_dy, self._sum_products, self._sum_centred = self._sums
+        self._of_dx = np.empty((3, self._features), self.dtype)
+        self._slope, self._dy_shift, self._dy_scale = self._of_dx
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
-        self._add_up(xp, dy, self.dtype.char)
+        self._add_up(xp, dy)
         if self.dtype == np.float32 and self._is_one_sided(xp, dy):
-            self._add_up(xp, dy, "d")
+            self._add_up_in_float64(xp, dy)
         xp.copyto(dbeta, self._sum_dy)
         xp.divide(self._sum_products, self._std, out=self._sum_products)
         xp.copyto(dgamma, self._sum_products)
@@ -322,41 +309,46 @@ class LargeBatchNormOperation(BatchNormOperation):
         xp.divide(self._sum_products, self._std, out=self._sum_products)
         xp.divide(self._sum_products, self._size, out=self._slope)
         xp.divide(self._sum_dy, self._size, out=self._sum_dy)
-        xp.multiply(self._slope, self._remainder, out=self._limit)
-        xp.subtract(self._sum_dy, self._limit, out=self._dy_shift)
-        written = writable(dx)
-        for given, centred, out, slope, shift, scale in self._blocks.each(
-            xp, dy, self._centred, written, self._slope, self._dy_shift, self._scale
+        offset = xp.multiply(self._slope, self._remainder)
+        xp.subtract(self._sum_dy, offset, out=self._dy_shift)
+        xp.copyto(self._dy_scale, self._scale)
+        blocks = Blocks.of(self.shape, self.dtype)
+        vectors = blocks.beside(xp, self._of_dx)
+        for given, centred, slope, shift, scale, out in blocks.each(
+            xp, dy, self._centred_blocks, *vectors, out=dx
         ):
             xp.multiply(centred, slope, out=out)
             xp.add(out, shift, out=out)
             xp.subtract(given, out, out=out)
             xp.multiply(out, scale, out=out)
-        put_back(xp, written, dx)
 
-    def _add_up(self, xp: Any, dy: Array, kind: str) -> None:
-        """Writes the sums of dy and of dy * (x - mean), whose products are of the given type."""
-        blocks, exact = self._blocks, kind != self.dtype.char
-        sums, product_sums, centred_sums = (
-            ColumnSums(blocks, kind, name) for name in ("dy", "products", "centred")
-        )
-        room, products = blocks.room("dy", kind), blocks.room("products", kind)
-        for given, centred, factor, product in blocks.each(xp, dy, self._centred, room, products):
-            if exact:
-                xp.copyto(factor, given)
-                xp.copyto(product, centred)
-                centred_sums.take(xp, product)
-            xp.multiply(*((factor, product) if exact else (given, centred)), out=product)
-            sums.take(xp, factor if exact else given)
-            product_sums.take(xp, product)
-        sums.total(xp, self._sum_dy)
-        product_sums.total(xp, self._sum_products)
+    def _add_up(self, xp: Any, dy: Array) -> None:
+        """Writes the sums of dy and of dy * (x - mean)."""
+        blocks, kind = Blocks.of(self.shape, self.dtype), self.dtype.char
+        sums, room = ColumnSums(blocks, kind, 2), blocks.room("products", kind)
+        for given, centred, product in blocks.each(xp, dy, self._centred_blocks, room):
+            xp.multiply(given, centred, out=product)
+            sums.take(xp, given)
+            sums.take(xp, product)
+        sums.total(xp, self._sums[:2])
         # sum(dy * (x - mean)) = sum(dy * centred) - sum(dy) * remainder
-        if exact:
-            centred_sums.total(xp, self._square)
-            xp.divide(self._square, self._size, out=self._square)
-        xp.multiply(self._sum_dy, self._square if exact else self._remainder, out=self._square)
-        xp.subtract(self._sum_products, self._square, out=self._sum_products)
+        left = xp.multiply(self._sum_dy, self._remainder)
+        xp.subtract(self._sum_products, left, out=self._sum_products)
+
+    def _add_up_in_float64(self, xp: Any, dy: Array) -> None:
+        """The same, with the remainder, too, from sums in float64."""
+        blocks = Blocks.of(self.shape, self.dtype)
+        sums, *rooms = ColumnSums(blocks, "d", 3), blocks.room("dy", "d"), blocks.room("x", "d")
+        for given, centred, factor, product in blocks.each(xp, dy, self._centred_blocks, *rooms):
+            xp.copyto(factor, given)
+            sums.take(xp, factor)
+            xp.copyto(product, centred)
+            xp.multiply(factor, product, out=factor)
+            sums.take(xp, factor)
+            sums.take(xp, product)
+        sums.total(xp, self._sums)
+        left = xp.divide(xp.multiply(self._sum_dy, self._sum_centred), self._size)
+        xp.subtract(self._sum_products, left, out=self._sum_products)
 
     def _is_one_sided(self, xp: Any, dy: Array) -> bool:
         """Whether a column's sum of dy is too large for float32 products.
@@ -364,12 +356,11 @@ class LargeBatchNormOperation(BatchNormOperation):
         If their roundings all go one way, as those of x that takes two values may, dgamma is off by
         up to 6e-8 * sum(dy); it may be by 5e-7 of the root of the sum of its terms' squares.
         """
-        some = dy.reshape(self._rows, self._features)[:: -(-self._rows // SOME_DY)]
+        some = self._some(dy, SOME_DY)
         squares = xp.dot(constant(1.0, dy.dtype.char, len(some)), xp.multiply(some, some))
-        xp.multiply(squares, ONE_SIDED**2 * self._rows / len(some), out=self._limit)
-        xp.multiply(self._sum_dy, self._sum_dy, out=self._square)
-        xp.greater(self._square, self._limit, out=self._is_over)
-        return 1 in self._is_over.tobytes()
+        share = constant(ONE_SIDED**2 * self._rows / len(some), dy.dtype.char)
+        limit = xp.multiply(squares, share)
+        return 1 in xp.greater(xp.multiply(self._sum_dy, self._sum_dy), limit).tobytes()
 
     @property
     def x_hat(self) -> Array:
@@ -384,81 +375,74 @@ class BatchNormInferenceOperation(Operation):
     y_over_x = reads_x = shows_infinity = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> None:
-        self._blocks, self._epsilon = Blocks(shape, dtype), constant(epsilon, dtype.char)
-        self._mean, self._std, self._scale = np.empty((3, shape[-1]), dtype)
+        super().__init__(shape, dtype)
+        self._epsilon = constant(epsilon, dtype.char)
+        self._std, self._vectors = np.empty(shape[-1], dtype), np.empty((3, shape[-1]), dtype)
+        self._mean, self._scale, self._shift = self._vectors
 
     def take(self, xp: Any, x: Array, gamma: Array, mean: Array, variance: Array) -> None:
         """What backward needs."""
         self._x = x
         xp.copyto(self._mean, mean)
-        xp.add(variance, self._epsilon, out=self._std)
-        xp.sqrt(self._std, out=self._std)
-        if not self._epsilon:
-            xp.copyto(self._std, np.inf, where=xp.equal(self._std, 0))
+        _write_std(xp, variance, self._epsilon, self._std)
         xp.divide(gamma, self._std, out=self._scale)
 
     def forward(
         self, xp: Any, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array
     ) -> None:
         self.take(xp, x, gamma, mean, variance)
-        written = writable(y)
-        for given, center, scale, shift, out in self._blocks.each(
-            xp, x, self._mean, self._scale, beta, written
-        ):
-            # The mean first: in x * scale + (beta - mean * scale) both terms lose digits where
-            # |mean| >> std.
+        # The mean first: in x * scale + (beta - mean * scale) both terms lose digits where |mean|
+        # >> std.
+        xp.copyto(self._shift, beta)
+        blocks = Blocks.of(self.shape, self.dtype)
+        vectors = blocks.beside(xp, self._vectors)
+        for given, center, scale, shift, out in blocks.each(xp, x, *vectors, out=y):
             xp.subtract(given, center, out=out)
             xp.multiply(out, scale, out=out)
             xp.add(out, shift, out=out)
-        put_back(xp, written, y)
 
     def prepare_backward(self) -> None:
-        self._sum_dy, self._sum_products = np.empty((2, self._blocks.features))
+        self._sums = np.empty((2, self.shape[-1]))
+        self._sum_dy, self._sum_products = self._sums
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
-        blocks = self._blocks
-        sums, product_sums = (ColumnSums(blocks, "d", name) for name in ("dy", "products"))
-        room, products = blocks.room("dy", "d"), blocks.room("products", "d")
+        blocks = Blocks.of(self.shape, self.dtype)
+        sums, *rooms = ColumnSums(blocks, "d", 2), blocks.room("dy", "d"), blocks.room("x", "d")
         # In float64: nothing makes x - mean sum to 0 here.
-        for given, each, center, factor, product in blocks.each(
-            xp, dy, self._x, self._mean, room, products, kind="d"
-        ):
+        (centers,) = blocks.beside(xp, self._vectors[:1], "d")
+        for given, each, center, factor, product in blocks.each(xp, dy, self._x, centers, *rooms):
             xp.copyto(factor, given)
+            sums.take(xp, factor)
             xp.copyto(product, each)
             xp.subtract(product, center, out=product)
             xp.multiply(factor, product, out=product)
-            sums.take(xp, factor)
-            product_sums.take(xp, product)
-        sums.total(xp, self._sum_dy)
-        product_sums.total(xp, self._sum_products)
+            sums.take(xp, product)
+        sums.total(xp, self._sums)
         xp.copyto(dbeta, self._sum_dy)
         xp.divide(self._sum_products, self._std, out=dgamma)
         if dx is not None:
-            written = writable(dx)
-            for given, scale, out in blocks.each(xp, dy, self._scale, written):
+            (scales,) = blocks.beside(xp, self._vectors[1:2])
+            for given, scale, out in blocks.each(xp, dy, scales, out=dx):
                 xp.multiply(given, scale, out=out)
-            put_back(xp, written, dx)
 
 
-def _is_same(x: Array, out: Array | None) -> bool:
-    return isinstance(out, np.ndarray) and (
-        x.__array_interface__["data"] == out.__array_interface__["data"]
-        and x.strides == out.strides
-    )
-
-
-def _checked(
-    x: Array, gamma: Array, beta: Array, epsilon: float
-) -> tuple[Array, Array, Array, float]:
+def _checked(x: Any, epsilon: Any, **vectors: Any) -> tuple[Any, ...]:
     x = checks.batch("x", x)
-    gamma = checks.vector("gamma", gamma, x.shape[-1], x)
-    beta = checks.vector("beta", beta, x.shape[-1], x)
-    return x, gamma, beta, checks.epsilon(epsilon, x.dtype)
+    checked = [checks.vector(name, each, x.shape[-1], x) for name, each in vectors.items()]
+    if "variance" in vectors and (checked[-1] < 0).any():
+        raise ValueError(f"variance: expected at least 0, got {checked[-1].min()}")
+    return x, checks.epsilon(epsilon, x.dtype), *checked
 
 
-def _checked_statistics(x: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    mean = checks.vector("mean", mean, x.shape[-1], x)
-    variance = checks.vector("variance", variance, x.shape[-1], x)
-    if (variance < 0).any():
-        raise ValueError(f"variance: expected at least 0, got {variance.min()}")
-    return mean, variance
+def _write_std(xp: Any, variance: Array, epsilon: Array, std: Array) -> None:
+    """std = sqrt(variance + epsilon); infinite where it is 0: then y is beta, and dx is 0."""
+    xp.add(variance, epsilon, out=std)
+    xp.sqrt(std, out=std)
+    if not epsilon:
+        xp.copyto(std, np.inf, where=xp.equal(std, 0))
+
+
+def _refuse_infinity(xp: Any, variance: Array) -> None:
+    """A variance that is too large for float64 becomes NaN: its std would make y = beta."""
+    if not all_finite(xp, variance):
+        xp.copyto(variance, np.nan, where=xp.isinf(variance))

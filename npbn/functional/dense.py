@@ -10,7 +10,7 @@ from npbn._checks import Array
 from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation, check_cache
+from npbn.numerics.operation import Operation, check_backward
 from npbn.numerics.sums import ColumnSums
 
 
@@ -26,7 +26,8 @@ class DenseOperation(Operation):
         weight_shape: tuple[int, int],
         has_bias: bool,
     ) -> None:
-        self.shape, self.dtype, self.has_bias = (*shape[:-1], weight_shape[1]), dtype, has_bias
+        super().__init__(shape, dtype)
+        self.shape, self.has_bias = (*shape[:-1], weight_shape[1]), has_bias
         self._rows, self._is_small = prod(shape[:-1]), prod(self.shape) <= SMALL
         self._ones = constant(1.0, "d", self._rows) if self._is_small else None
 
@@ -52,8 +53,8 @@ class DenseOperation(Operation):
             xp.dot(self._ones, self._dy, out=self._sum_dy)
             xp.copyto(dbias, self._sum_dy)
         elif dbias is not None:
-            blocks = Blocks(dy.shape, dy.dtype)
-            sums = ColumnSums(blocks, dy.dtype.char, "dy")
+            blocks = Blocks.of(dy.shape, dy.dtype)
+            sums = ColumnSums(blocks, dy.dtype.char, 1)
             for (block,) in blocks.each(xp, dy):
                 sums.take(xp, block)
             sums.total(xp, self._sum_dy)
@@ -98,11 +99,8 @@ def dense_backward(
     dy (..., out); the cache may be used again. Returns dx (..., in), dweight (in, out), dbias
     (out,) or None. TypeError or ValueError for a dy of another type or shape.
     """
-    check_cache(cache, DenseOperation, "dense_forward")
-    x, weight = cache.x, cache.weight
-    dy = checks.upstream(dy, cache)
-    dx = checks.output(out, x.shape, x.dtype, (dy, *cache.arrays()))
-    dweight = np.empty(weight.shape, weight.dtype)
-    dbias = np.empty(weight.shape[1], weight.dtype) if cache.has_bias else None
+    dy, dx = check_backward("dense_forward", DenseOperation, dy, cache, out)
+    dweight = np.empty(cache.weight.shape, cache.dtype)
+    dbias = np.empty(cache.weight.shape[1], cache.dtype) if cache.has_bias else None
     cache.with_own_scratch().backward(np, dy, dx, dweight, dbias)
     return dx, dweight, dbias

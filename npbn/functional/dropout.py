@@ -8,7 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation, check_cache
+from npbn.numerics.operation import Operation, check_backward
 from npbn.numerics.tape import outside
 
 
@@ -18,6 +18,7 @@ class DropoutOperation(Operation):
     y_over_x = dx_over_dy = draws = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], rate: float) -> None:
+        super().__init__(shape, dtype)
         self._drawn, self._factor = np.empty(shape, np.float32), np.empty(shape, dtype)
         self._kept = np.empty(shape, bool)
         self._rate, self._keep = constant(rate, "f"), constant(1 - rate, dtype.char)
@@ -83,8 +84,6 @@ def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = 
 
     TypeError or ValueError for a dy of another type or shape than the forward pass.
     """
-    check_cache(cache, DropoutOperation, "dropout_forward")
-    dy = checks.upstream(dy, cache._factor)
-    dx = checks.output(out, dy.shape, dy.dtype, (dy, *cache.arrays()))
+    dy, dx = check_backward("dropout_forward", DropoutOperation, dy, cache, out)
     cache.backward(np, dy, dx)
     return dx

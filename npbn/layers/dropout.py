@@ -33,7 +33,7 @@ class Dropout(Layer):
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         if not mode.training:
-            return Pass(IdentityOperation())
+            return Pass(IdentityOperation(shape, dtype))
         return Pass(DropoutOperation(shape, dtype, self.rate), (self._rng,))
 
     def __repr__(self) -> str:

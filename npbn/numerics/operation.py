@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from npbn import _checks as checks
 from npbn._checks import Array
 
 
@@ -18,6 +19,11 @@ class Operation:
     y_over_x = reads_x = reads_y = dx_over_dy = False
     # Whether an infinity or NaN in x makes one in y; whether forward moves a generator.
     shows_infinity = draws = False
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """shape: that of x, and of y where the operation does not say otherwise."""
+        self.x_shape = self.shape = shape
+        self.dtype = dtype
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """forward(xp, x, ..., y) writes y."""
@@ -42,18 +48,11 @@ class Operation:
         return twin
 
 
-def check_cache(cache: Any, kind: type[Operation], source: str) -> None:
-    """TypeError unless cache is an operation of this kind; source: the function that returns it."""
+def check_backward(
+    source: str, kind: type[Operation], dy: Any, cache: Any, out: Any
+) -> tuple[Array, Array]:
+    """dy, and where to write dx; source: the function that returned the cache."""
     if not isinstance(cache, kind):
         raise TypeError(f"cache: expected what {source} returned, got {type(cache).__name__}")
-
-
-def writable(out: Array) -> Array:
-    """out, or where it is not contiguous an array to be copied into it."""
-    return out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
-
-
-def put_back(xp: Any, written: Array, out: Array) -> None:
-    """Copy what `writable` gave into out, if that is another array."""
-    if written is not out:
-        xp.copyto(out, written)
+    dy = checks.upstream(dy, cache)
+    return dy, checks.output(out, cache.x_shape, cache.dtype, (dy, *cache.arrays()))

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from npbn._checks import Array
 from npbn.numerics.blocks import SMALL, Blocks, scratch
 from npbn.numerics.constants import constant
@@ -15,51 +17,61 @@ SHARE = 1 / 16
 
 
 class ColumnSums:
-    """The sum of each column of an array that is taken block by block, for one call."""
+    """The sum of each column of some arrays, which are taken in turn, block by block."""
 
-    def __init__(self, blocks: Blocks, kind: str, name: str) -> None:
-        """kind: the blocks' type. name: another one for each sum that is taken at a time."""
-        features = self._features = blocks.features
-        self._kind, self._count = kind, 0
-        self._parts = scratch(f"sums of {name}", blocks.count * features, "d").reshape(-1, features)
-        self._fours = scratch("fours", blocks.largest // FOURS, kind)
-        self._few = scratch("few", max(blocks.largest // FOURS, 3 * features), "d")
+    def __init__(self, blocks: Blocks, kind: str, arrays: int) -> None:
+        """kind: the arrays' type. arrays: how many."""
+        self._taken, self._arrays, features = 0, arrays, blocks.features
+        if ("sums", kind) not in blocks.made:
+            blocks.made["sums", kind] = [_BlockSum(size, features, kind) for size in blocks.sizes]
+        self._blocks = blocks.made["sums", kind]
+        parts = scratch("parts", len(self._blocks) * arrays * features, "d")
+        self._parts = parts.reshape(len(self._blocks) * arrays, features)
 
     def take(self, xp: Any, block: Array) -> None:
         """The next block: (rows, D), or several rows folded into one."""
-        part, features, flat = self._parts[self._count], self._features, block.reshape(-1)
-        self._count += 1
-        count = flat.size // (FOURS * features) * features
-        if self._kind == "d" and flat.size <= SMALL:
-            count = 0
-        if count:
-            fours = self._fours[:count]
-            weights = constant(SHARE, self._kind, FOURS)
-            xp.dot(weights, flat[: FOURS * count].reshape(FOURS, count), out=fours)
-            for _ in range(HALVINGS):
-                half, odd = divmod(len(fours), 2)
-                if odd or half % features:
-                    break
-                fours = xp.add(fours[:half], fours[half:], out=fours[:half])
-            xp.dot(*self._weighted(xp, fours, 1.0), out=part)
-        rest = flat[FOURS * count :]
-        if not count:
-            xp.dot(*self._weighted(xp, rest, SHARE), out=part)
-        elif rest.size:
-            xp.add(part, xp.dot(*self._weighted(xp, rest, SHARE)), out=part)
-
-    def _weighted(self, xp: Any, rows: Array, weight: float) -> tuple[Array, Array]:
-        """A weight for each row, and the rows in float64."""
-        few = rows
-        if self._kind != "d":
-            few = self._few[: rows.size]
-            xp.copyto(few, rows)
-        few = few.reshape(-1, self._features)
-        return constant(weight, "d", len(few)), few
+        self._blocks[self._taken // self._arrays].write(xp, block, self._parts[self._taken])
+        self._taken += 1
 
     def total(self, xp: Any, out: Array) -> None:
-        """Writes the sums of all blocks that were taken, in float64."""
-        xp.dot(constant(1 / SHARE, "d", self._count), self._parts, out=out)
+        """Writes the sums of all blocks in float64, for each array a row."""
+        weights = constant(1 / SHARE, "d", len(self._blocks))
+        xp.dot(weights, self._parts.reshape(len(weights), -1), out=out.reshape(-1))
+
+
+class _BlockSum:
+    """The sum of each column of one block."""
+
+    def __init__(self, size: int, features: int, kind: str) -> None:
+        count = size // (FOURS * features) * features
+        if kind == "d" and size <= SMALL:
+            count = 0
+        self._whole, self._weights = FOURS * count, constant(SHARE, kind, FOURS)
+        self._fours = few = scratch("fours", count, kind)
+        self._halves = []
+        for _ in range(HALVINGS):
+            half, odd = divmod(few.size, 2)
+            if odd or half % features:
+                break
+            self._halves.append((few[:half], few[half:]))
+            few = few[:half]
+        rows, rest = few.size // features, (size - self._whole) // features
+        exact = scratch("few", few.size + rest * features, "d")
+        self._few, self._exact_few, self._exact_rest = few, exact[: few.size], exact[few.size :]
+        self._rows = exact.reshape(-1, features)
+        self._row_weights = np.repeat([1, SHARE], [rows, rest])
+
+    def write(self, xp: Any, block: Array, out: Array) -> None:
+        flat = block.reshape(-1)
+        if self._whole:
+            fours = flat[: self._whole].reshape(FOURS, -1)
+            xp.dot(self._weights, fours, out=self._fours)
+            for half, other in self._halves:
+                xp.add(half, other, out=half)
+            xp.copyto(self._exact_few, self._few)
+        if self._exact_rest.size:
+            xp.copyto(self._exact_rest, flat[self._whole :])
+        xp.dot(self._row_weights, self._rows, out=out)
 
 
 def all_finite(xp: Any, vector: Array) -> bool:
