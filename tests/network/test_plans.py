@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from small_network import Residual, assert_same, batch, gradients, memory_of, train
+from shared import memory_of
+from small_network import Residual, assert_same, batch, gradients, train
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid
 from npbn.layers.plans import Plans
