@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from npbn._checks import Array
 
 
@@ -43,6 +45,10 @@ class Pass:
         given = self._inputs if direction == "forward" else self._gradients
         names = list(inspect.signature(function).parameters)[3 if direction == "backward" else 2 :]
         return {**between, **dict(zip(names, given, strict=False)), **vars(self.operation)}
+
+    def given(self) -> list[Array]:
+        """The layer's arrays."""
+        return [each for each in (*self._inputs, *self._gradients) if isinstance(each, np.ndarray)]
 
     def run(self, xp: Any, x: Array) -> Array:
         """Forward; returns y."""

@@ -62,6 +62,8 @@ class Plan:
         self._trained = [place for place, each in enumerate(layers) if each.parameters]
         self._lay_out_statistics(layers)
         self._is_laid_out = False  # the gradients between the passes
+        self._nbytes: int | None = None
+        self.x: Array = np.empty(())  # the last pass's
         self._waiting: list[_Waiting] = []
         self.kept_by: Any = None
         self._make(layers, shape)
@@ -90,7 +92,7 @@ class Plan:
 
     def _make(self, layers: Layers, shape: Shape) -> None:
         """The passes that are missing, up to the next reader's layer, for an x of that shape."""
-        start = len(self.passes)
+        self._nbytes, start = None, len(self.passes)
         end = next((place for place in self._readers if place >= start), len(layers))
         self.shapes[start:] = [shape]
         for place in range(start, end):
@@ -143,14 +145,19 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """How much memory its arrays take."""
-        sizes: dict[int, int] = {}
-        for owner in (*self.passes, *(each.operation for each in self.passes)):
-            for value in vars(owner).values() if owner is not None else ():
-                if isinstance(value, np.ndarray):
-                    whole = value if value.base is None else value.base
-                    sizes[id(whole)] = getattr(whole, "nbytes", 0)
-        return sum(sizes.values())
+        """How much memory its own arrays take; x, parameters and constants are others'."""
+        # Looked up at every pass where several plans are kept: 7 % of a small step if summed up.
+        if self._nbytes is None:
+            sizes: dict[int, int] = {}
+            others = {id(_whole(self.x))}
+            for each in self.passes:
+                if not each.is_readers:
+                    others.update(id(_whole(array)) for array in each.given())
+                    for value in (*vars(each).values(), *vars(each.operation).values()):
+                        if isinstance(value, np.ndarray) and value.flags.writeable:
+                            sizes[id(_whole(value))] = getattr(_whole(value), "nbytes", 0)
+            self._nbytes = sum(size for key, size in sizes.items() if key not in others)
+        return self._nbytes
 
     def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
         """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
@@ -252,7 +259,12 @@ class Plan:
             if place > 0 and not (each.operation.dx_over_dy and dy is not None):
                 dy = vectors.next(self.shapes[place])
             each.dx = dy
-        self._is_laid_out = True
+        self._is_laid_out, self._nbytes = True, None
+
+
+def _whole(array: Array) -> Any:
+    """The array of which this one is a view, or itself."""
+    return array if array.base is None else array.base
 
 
 class _TwoVectors:
