@@ -1,10 +1,9 @@
 """What the tests of the operations share: their inputs' shapes, types and layouts, their oracle."""
 
-import tempfile
-
 import numpy as np
 import pytest
 from hypothesis import settings
+from shared import MODES, memory_mapped
 
 # A machine with other work to do is no failure.
 settings.register_profile("npbn", deadline=None)
@@ -12,14 +11,6 @@ settings.load_profile("npbn")
 
 # Few rows; many narrow ones, which the sums over the rows take in blocks; images; sequences.
 SHAPES = [(7, 5), (60, 100), (1025, 3), (5000, 2), (2, 3, 4, 5), (4, 6, 3), (3, 700, 2)]
-
-
-def memory_mapped(array):
-    """The array in a file that is mapped to be read."""
-    with tempfile.TemporaryFile() as file:
-        file.write(array.tobytes())
-        file.flush()
-        return np.memmap(file, array.dtype, "r", shape=array.shape)
 
 
 # A float array, made so that its values lie in memory in another way, or cannot be written.
@@ -51,6 +42,12 @@ def dtype(request):
 @pytest.fixture(params=SHAPES, ids=str)
 def shape(request):
     """Shapes of a batch, the features last."""
+    return request.param
+
+
+@pytest.fixture(params=MODES.values(), ids=MODES)
+def mode(request):
+    """The arguments of forward in each mode."""
     return request.param
 
 

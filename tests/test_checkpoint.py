@@ -6,12 +6,12 @@ import json
 import math
 import os
 import pickle
+import re
 import stat
 import struct
 import subprocess
 import sys
 import time
-import tracemalloc
 import warnings
 import zipfile
 
@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from shared import memory_of
 
 from npbn import checkpoint
 
@@ -552,6 +553,7 @@ pickled = pickle.dumps({"a": Bomb()})
 object_array = npy(np.array([Bomb()], object), allow_pickle=True)
 BAD_FILES = {
     "empty": (b"", ": empty: pass"),
+    "a flipped bit": (good().replace(b"\xf0?", b"\xf1?", 1), "damaged .*CRC.* load another copy"),
     "text": (b"hello, world\n" * 50, "not a checkpoint"),
     "a pickle": (pickled, ": a pickle, which could run code: pass"),
     "an .npy file": (npy(np.ones(3)), ": one .npy array: pass"),
@@ -632,20 +634,18 @@ BAD_FILES = {
 def test_bad_files_are_refused_by_name_and_reason(path, kind):
     contents, reason = BAD_FILES[kind]
     path.write_bytes(contents)
-    started = time.perf_counter()
-    tracemalloc.start()
-    try:
+    refusals = []
+
+    def refused():
         with pytest.raises(ValueError, match=reason) as caught:
             checkpoint.load(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        refusals.append(str(caught.value))
+
+    started = time.perf_counter()
+    assert memory_of(refused)[1] < 3 * len(contents) + 2e6
     assert time.perf_counter() - started < 2
-    assert peak < 3 * len(contents) + 2e6
-    assert str(path) in str(caught.value)
-    assert any(
-        todo in str(caught.value) for todo in (": pass a", ": load another", ": update npbn")
-    )
+    assert str(path) in refusals[0]
+    assert re.search(": (pass a|load another|update npbn)", refusals[0])
 
 
 def test_the_bad_files_are_bad_for_their_one_reason(path):
@@ -699,24 +699,9 @@ def comes_back(path):
     return True
 
 
-def test_a_damaged_array_is_noticed_by_its_checksum(saved):
-    contents = bytearray(saved.read_bytes())
-    place = contents.find(ARRAYS["0.weight"].tobytes())
-    assert place > 0
-    contents[place + 3] ^= 0x40
-    saved.write_bytes(contents)
-    with pytest.raises(ValueError, match=r"damaged .*CRC.* load another copy"):
-        checkpoint.load(saved)
-
-
 def test_loading_takes_little_more_memory_than_the_file(path):
     checkpoint.save(path, {"a": np.ones(10**6), "b": np.ones(10**6)}, {})
-    tracemalloc.start()
-    try:
-        checkpoint.load(path)
-        assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size
-    finally:
-        tracemalloc.stop()
+    assert memory_of(lambda: checkpoint.load(path))[1] < 2 * path.stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import hashlib
 import importlib.util
 import os
 import struct
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import memory_of
 
 from npbn import datasets
 from npbn.datasets import mnist, mnist_5k
@@ -96,14 +96,12 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
 def test_no_more_is_unpacked_than_expected(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(GOOD + bytes(50_000_000)))
-    tracemalloc.start()
-    try:
+
+    def refused():
         with pytest.raises(ValueError, match="got more"):
             read_idx(path, (3, 2, 2), sha256(GOOD))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1_000_000
+
+    assert memory_of(refused)[1] < 1_000_000
 
 
 def test_a_compressed_file_much_too_long_is_not_unpacked(tmp_path):

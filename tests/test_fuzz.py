@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from npbn import SGD, Adam, BatchNorm, Dense, Dropout, ReLU, Sequential, checkpoint, fit
+from npbn import Adam, BatchNorm, Dense, Dropout, ReLU, Sequential, checkpoint, fit
 from npbn.datasets._idx import read_idx
 
 CI, FULL = 1_200, 100_000
@@ -412,12 +412,3 @@ def test_every_wrong_array_in_a_runs_checkpoint_is_refused(tmp_path, change):
         may_be = change == "not finite" and not name.startswith("history.s")
         own_type = name.startswith("history.") and change == "type"
         assert refused or may_be or own_type, name
-
-
-def test_a_file_of_another_architecture_names_both(tmp_path):
-    path = tmp_path / "run"
-    run(path, 5)
-    with pytest.raises(ValueError, match=r"another run, its layers .*Dense\(6, 5\).*, not .*ReLU"):
-        run(path, 9, network=Sequential([Dense(6, 3, rng=0), ReLU()]))
-    with pytest.raises(ValueError, match=r"its optimizer is 'Adam\(learning_rate=0.1\)', not 'SGD"):
-        run(path, 9, optimizer=SGD(0.1))

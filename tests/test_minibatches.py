@@ -2,12 +2,12 @@
 
 import itertools
 import json
-import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import memory_of
 
 from npbn.datasets import minibatches
 
@@ -91,29 +91,16 @@ def test_batches_belong_to_the_caller():
     np.testing.assert_array_equal(next(batches)[0][:, 0, 0] >= 0, True)
 
 
-def layouts(images):
-    wide = np.zeros((len(images), 2, 6), images.dtype)
-    wide[:, :, ::2] = images
-    return {
-        "C": images,
-        "Fortran": np.asfortranarray(images),
-        "strided": wide[:, :, ::2],
-        "reversed": images[::-1].copy()[::-1],
-        "swapped": images.astype(images.dtype.newbyteorder()),
-    }
-
-
-@pytest.mark.parametrize("layout", ["C", "Fortran", "strided", "reversed", "swapped"])
-def test_any_memory_layout_gives_the_same_batches(layout):
+def test_any_memory_layout_gives_the_same_batches(laid_out):
     images, labels = numbered(11)
     expected = take(minibatches(images, labels, 4, 5), 8)
-    other = layouts(images)[layout]
-    assert same(take(minibatches(other, labels, 4, 5), 8), expected)
-    batches = minibatches(other, labels, 4, 5)
-    out = np.empty((4, 2, 3), other.dtype), np.empty(4, labels.dtype)
-    for batch in expected:
-        batches.next_into(*out)
-        assert same([out], [batch])
+    for other in (laid_out(images), images.astype(images.dtype.newbyteorder())):
+        assert same(take(minibatches(other, labels, 4, 5), 8), expected)
+        batches = minibatches(other, labels, 4, 5)
+        out = np.empty((4, 2, 3), other.dtype), np.empty(4, labels.dtype)
+        for batch in expected:
+            batches.next_into(*out)
+            assert same([out], [batch])
 
 
 @pytest.mark.parametrize("layout", ["C", "Fortran"])
@@ -121,15 +108,13 @@ def test_the_data_are_not_copied(layout):
     images = np.zeros((20_000, 100), np.float32, order=layout[0])
     labels = np.zeros(len(images), np.uint8)
     out = np.empty((10, 100), np.float32), np.empty(10, np.uint8)
-    tracemalloc.start()
-    try:
+
+    def some():
         batches = minibatches(images, labels, 10, 0)
         take(batches, 3)
         batches.next_into(*out)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < images.nbytes / 10
+
+    assert memory_of(some)[1] < images.nbytes / 10
 
 
 def test_labels_and_images_may_be_of_any_type():

@@ -459,35 +459,15 @@ def test_a_state_that_does_not_fit_changes_nothing(iterations, arrays, error, me
     np.testing.assert_array_equal(rest, run(Adam(0.1), 8))
 
 
-def read_only(array):
-    array.flags.writeable = False
-    return array
-
-
-ONES = np.ones(SIZE)
+# Beside what tests/contract/test_refusals.py tries.
 BAD_VECTORS = [
-    ({"parameters": [1.0]}, TypeError, "parameters: expected a float32 or float64 array"),
-    ({"parameters": np.ones(SIZE, int)}, TypeError, "parameters"),
     ({"parameters": np.ones((SIZE, 1))}, ValueError, "parameters: expected one axis"),
     ({"parameters": np.ones(2 * SIZE)[::2]}, ValueError, "parameters: expected a contiguous"),
-    ({"parameters": read_only(np.ones(SIZE))}, ValueError, "parameters: expected a contiguous"),
-    ({"gradients": None}, TypeError, "gradients: expected a float32 or float64 array"),
-    ({"gradients": ONES[1:]}, ValueError, r"gradients: expected shape \(50,\), got \(49,\)"),
-    ({"gradients": ONES[:, None]}, ValueError, "gradients: expected shape"),
+    ({"parameters": np.frombuffer(bytes(8 * SIZE))}, ValueError, "parameters: expected a contig"),
+    ({"gradients": np.ones(SIZE - 1)}, ValueError, r"gradients: expected shape \(50,\), got \(49"),
     ({"gradients": np.ones(SIZE, np.float32)}, TypeError, "gradients: expected float64"),
-    ({"decay": ONES[1:]}, ValueError, "decay: expected shape"),
-    ({"decay": np.ones(SIZE, np.float32)}, TypeError, "decay: expected float64"),
-    ({"decay": np.ones(SIZE, int)}, TypeError, "decay: expected"),
-    (
-        {"parameters": np.ones(9), "gradients": np.ones(9)},
-        ValueError,
-        "50 float64 as before, got 9",
-    ),
-    (
-        {"parameters": np.ones(SIZE, np.float32), "gradients": np.ones(SIZE, np.float32)},
-        TypeError,
-        "make a new",
-    ),
+    ({"parameters": np.ones(9), "gradients": np.ones(9)}, ValueError, "50 float64 as before, got"),
+    ({n: np.ones(SIZE, "f4") for n in ("parameters", "gradients")}, TypeError, "make a new"),
 ]
 
 
@@ -520,9 +500,6 @@ def test_overlapping_vectors_are_refused(case):
 BAD_SETTINGS = [
     (SGD, (-0.1,), {}, ValueError, "learning_rate"),
     (SGD, (np.nan,), {}, ValueError, "learning_rate"),
-    (SGD, (np.inf,), {}, ValueError, "learning_rate"),
-    (SGD, ("0.1",), {}, TypeError, "learning_rate"),
-    (SGD, (True,), {}, TypeError, "learning_rate"),
     (SGD, ([0.1, 0.2],), {}, TypeError, "learning_rate"),
     (SGD, (np.array([0.1, -0.1]),), {}, ValueError, "learning_rate"),
     (SGD, (np.array([0.1, np.inf]),), {}, ValueError, "learning_rate"),
@@ -530,18 +507,14 @@ BAD_SETTINGS = [
     (SGD, (np.ones(2, int),), {}, TypeError, "learning_rate"),
     (SGD, (0.1, 0.9), {}, TypeError, ".*positional"),
     (SGD, (0.1,), {"momentum": 1.0}, ValueError, "momentum"),
-    (SGD, (0.1,), {"momentum": -0.1}, ValueError, "momentum"),
     (SGD, (0.1,), {"nesterov": True}, ValueError, "nesterov: expected a momentum"),
     (SGD, (0.1,), {"momentum": 0.9, "nesterov": 1}, TypeError, "nesterov"),
     (SGD, (0.1,), {"weight_decay": -1}, ValueError, "weight_decay"),
     (SGD, (0.1,), {"max_norm": 0}, ValueError, "max_norm"),
     (RMSProp, (0.1,), {"rho": 1}, ValueError, "rho"),
-    (RMSProp, (0.1,), {"rho": -0.1}, ValueError, "rho"),
     (RMSProp, (0.1,), {"epsilon": 0}, ValueError, "epsilon"),
     (Adam, (0.1,), {"beta_1": 1}, ValueError, "beta_1"),
-    (Adam, (0.1,), {"beta_1": -0.1}, ValueError, "beta_1"),
     (Adam, (0.1,), {"beta_2": 1}, ValueError, "beta_2"),
-    (Adam, (0.1,), {"beta_2": -0.1}, ValueError, "beta_2"),
     (Adam, (0.1,), {"epsilon": 1e-50}, ValueError, "epsilon"),
 ]
 

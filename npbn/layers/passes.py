@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from npbn._checks import Array
 
 
@@ -37,16 +39,16 @@ class Pass:
         self.y: Array | None = None
         self.dx: Array | None = None
 
-    def given(self) -> Sequence[Any]:
-        """What is not its own: the layer's arrays."""
-        return (*self._inputs, *self._gradients)
-
     def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
         """The arrays of a pass by name, for a tape: the operation's own, and what it is given."""
         function = getattr(self.operation, direction)
         given = self._inputs if direction == "forward" else self._gradients
         names = list(inspect.signature(function).parameters)[3 if direction == "backward" else 2 :]
         return {**between, **dict(zip(names, given, strict=False)), **vars(self.operation)}
+
+    def given(self) -> list[Array]:
+        """The layer's arrays."""
+        return [each for each in (*self._inputs, *self._gradients) if isinstance(each, np.ndarray)]
 
     def run(self, xp: Any, x: Array) -> Array:
         """Forward; returns y."""

@@ -144,12 +144,16 @@ class Plan:
         return self.shapes[-1] if len(self.shapes) > len(self.passes) else None
 
     def _measure(self) -> None:
-        """Write down how much memory its arrays take."""
+        """Write down how much memory its own arrays take; x, parameters and constants are others'."""
         given = [self.x, *(array for each in self.passes for array in each.given())]
         others = {id(_owner(array)) for array in given if isinstance(array, np.ndarray)}
         owners = (*self.passes, *(each.operation for each in self.passes if each.operation))
         arrays = (each for owner in owners for each in vars(owner).values())
-        own = {id(_owner(each)): _owner(each) for each in arrays if isinstance(each, np.ndarray)}
+        own = {
+            id(_owner(each)): _owner(each)
+            for each in arrays
+            if isinstance(each, np.ndarray) and each.flags.writeable
+        }
         self.nbytes = sum(each.nbytes for key, each in own.items() if key not in others)
 
     def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:

@@ -21,7 +21,7 @@ def each(cases, names="case"):
     return pytest.mark.parametrize(names, cases, ids=ids)
 
 
-each_case, each_pair = each(CASES.values()), each(PAIRS)
+each_pair = each(PAIRS)
 
 
 def with_shapes(cases, largest=np.inf):

@@ -8,13 +8,6 @@ import pytest
 from npbn.testing import CASES, Case
 from npbn.testing.case import MakeLayer
 
-MODES = {
-    "training": {"training": True},
-    "frozen": {"training": True, "statistics": "population"},
-    "inference": {"training": False},
-    "demonstration": {"training": False, "statistics": "batch"},
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
@@ -64,9 +57,6 @@ SUBJECTS = {
     for case in CASES.values()
     for name, maker in case.layers.items()
 }
-
-each_subject = pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
-each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
 
 def with_shapes(largest):

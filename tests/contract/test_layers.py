@@ -6,14 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from shared import MODES
 from subjects import (
-    MODES,
     SUBJECTS,
     arrays_of,
     assert_all_equal,
     assert_same_arrays,
-    each_mode,
-    each_subject,
     step,
     upstream,
     with_shapes,
@@ -62,7 +60,6 @@ def test_every_layer_has_a_case_and_is_exported():
 
 
 @with_shapes(128)
-@each_mode
 def test_gradients_are_right(subject, shape, mode):
     layer = subject.new(shape=shape)
     report = gradient_check(layer, subject.batch(np.float64, shape), **mode)
@@ -72,8 +69,6 @@ def test_gradients_are_right(subject, shape, mode):
     assert subject.case.has_kinks or not any(report.kinks.values())
 
 
-@each_subject
-@each_mode
 def test_the_gradients_of_parameters_do_without_dx(subject, mode):
     x = subject.batch()
     y, dx, *gradients = step(subject.filled(), x, mode)
@@ -83,8 +78,6 @@ def test_the_gradients_of_parameters_do_without_dx(subject, mode):
     assert_all_equal((y, *gradients), (y_without, *others))
 
 
-@each_subject
-@each_mode
 @pytest.mark.parametrize("size", [3e38, np.inf], ids=["too large", "inf"])
 def test_an_upstream_gradient_out_of_range_gives_no_warning(subject, mode, size):
     layer = subject.filled()
@@ -93,8 +86,6 @@ def test_an_upstream_gradient_out_of_range_gives_no_warning(subject, mode, size)
     assert not np.isfinite(dx).all() or size < np.inf
 
 
-@each_subject
-@each_mode
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, -1])
 def test_the_state_moves_in_training_alone_and_only_if_all_is_finite(subject, mode, value, place):
@@ -118,8 +109,6 @@ def test_the_state_moves_in_training_alone_and_only_if_all_is_finite(subject, mo
     assert moved() == [mode == TRAINING] * len(layer.state)
 
 
-@each_subject
-@each_mode
 def test_two_values_a_feature_prove_nothing_of_batch_statistics(subject, mode):
     layer, x = subject.new(), subject.batch(np.float64)[:2]
     two_values = layer.state and x.ndim == 2 and mode in (TRAINING, MODES["demonstration"])
@@ -133,8 +122,6 @@ def test_two_values_a_feature_prove_nothing_of_batch_statistics(subject, mode):
 # Who owns an array
 
 
-@each_subject
-@each_mode
 def test_a_layer_writes_nothing_that_it_is_given_or_gave(subject, mode, laid_out):
     layer = subject.filled()
     x = laid_out(subject.batch())
@@ -150,7 +137,6 @@ def test_a_layer_writes_nothing_that_it_is_given_or_gave(subject, mode, laid_out
 
 
 @with_shapes(128)
-@each_mode
 def test_a_layer_writes_and_returns_out(subject, shape, mode, make_out, assert_close):
     layer, twin = subject.filled(shape=shape), subject.filled(shape=shape)
     x = subject.batch(shape=shape)
@@ -162,7 +148,6 @@ def test_a_layer_writes_and_returns_out(subject, shape, mode, make_out, assert_c
         assert_close(one, other)
 
 
-@each_subject
 def test_writing_dx_over_y_is_refused_or_right(subject):
     layer, twin, x, dy = pair(subject, np.float64, MODES["inference"])
     y = layer.forward(x)
@@ -174,8 +159,6 @@ def test_writing_dx_over_y_is_refused_or_right(subject):
             assert_same_pass_pending(layer, twin, dy)
 
 
-@each_subject
-@each_mode
 def test_gradients_are_overwritten_in_the_same_arrays(subject, mode):
     layer, x = subject.filled(), subject.batch()
     if layer.generators or layer.state:
@@ -186,7 +169,6 @@ def test_gradients_are_overwritten_in_the_same_arrays(subject, mode):
         assert all(a is b for a, b in zip(getattr(layer, kind).values(), arrays, strict=True))
 
 
-@each_subject
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mappings_are_read_only_and_their_arrays_are_not(subject, kind):
     layer = subject.filled()
@@ -204,7 +186,6 @@ def test_the_mappings_are_read_only_and_their_arrays_are_not(subject, kind):
         assert (getattr(layer, kind)[name] == 3).all()
 
 
-@each_subject
 def test_gradients_have_the_names_shapes_and_types_of_the_parameters(subject, dtype):
     layer = subject.new(dtype)
     assert list(layer.gradients) == list(layer.parameters)
@@ -214,7 +195,6 @@ def test_gradients_have_the_names_shapes_and_types_of_the_parameters(subject, dt
         assert not gradient.any()
 
 
-@each_subject
 def test_arrays_can_be_assigned_by_copying_into_them(subject):
     layer = subject.filled()
     for name, array in {**layer.parameters, **layer.state}.items():
@@ -245,7 +225,6 @@ COPIES = {
 }
 
 
-@each_subject
 @pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
 def test_a_copy_is_a_layer_of_its_own(subject, make_copy):
     layer, twin, _, dy = pair(subject)
@@ -263,7 +242,6 @@ def test_a_copy_is_a_layer_of_its_own(subject, make_copy):
     assert_all_equal(step(layer, x, TRAINING), step(other, x, TRAINING))
 
 
-@each_subject
 def test_astype_converts_all_arrays_of_a_copy(subject):
     layer, x = subject.filled(np.float32), subject.batch()
     layer.forward(x, training=True)
@@ -285,7 +263,6 @@ def test_astype_converts_all_arrays_of_a_copy(subject):
     assert_same_arrays(layer, before)
 
 
-@each_subject
 def test_what_is_pickled_is_without_a_pending_pass(subject):
     shape = max(subject.case.shapes, key=np.prod)
     layer = subject.new(shape=shape)
@@ -298,8 +275,6 @@ def test_what_is_pickled_is_without_a_pending_pass(subject):
 # What is refused
 
 
-@each_subject
-@each_mode
 def test_backward_needs_a_forward_pass_of_its_own(subject, mode):
     layer = subject.filled()
     y = layer.forward(subject.batch(), **mode)
@@ -312,7 +287,6 @@ def test_backward_needs_a_forward_pass_of_its_own(subject, mode):
         assert_same_arrays(each, before)
 
 
-@each_subject
 def test_layers_with_parameters_hold_one_type(subject):
     layer = subject.filled(np.float32)
     if layer.dtype is None:
@@ -325,7 +299,6 @@ def test_layers_with_parameters_hold_one_type(subject):
     assert str(caught.value).startswith(repr(layer))
 
 
-@each_subject
 def test_a_wrong_shape_names_the_layer(subject):
     layer, shape = subject.filled(), subject.shape
     for wrong in ((*shape[:-1], shape[-1] + 5), (shape[-1], *shape[1:-1], 6), (2, *shape[:-1], 3)):
@@ -338,7 +311,6 @@ def test_a_wrong_shape_names_the_layer(subject):
             layer.forward(x)
 
 
-@each_subject
 def test_numpy_flags_are_flags_and_inference_is_the_default(subject):
     layer, twin, x, dy = pair(subject)
     y = layer.forward(x, training=np.True_)

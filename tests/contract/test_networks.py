@@ -2,19 +2,15 @@
 
 import copy
 import pickle
-import sys
-import threading
 
 import numpy as np
 import pytest
 from operations import make
+from shared import MODES, in_threads
 from subjects import (
-    MODES,
     SUBJECTS,
     arrays_of,
     assert_same_arrays,
-    each_mode,
-    each_subject,
     upstream,
 )
 
@@ -63,8 +59,6 @@ def trained(subject, steps=5):
 # With each layer
 
 
-@each_subject
-@each_mode
 def test_its_gradients_are_right(subject, mode):
     each = network(subject)
     own = labels(subject.shape[0]) if len(subject.shape) == 2 else None
@@ -75,7 +69,6 @@ def test_its_gradients_are_right(subject, mode):
     }
 
 
-@each_subject
 def test_a_table_of_it_is_printed(subject):
     each = network(subject)
     line = next(line for line in str(each).splitlines() if repr(each.layers[1]) in line)
@@ -83,7 +76,6 @@ def test_a_table_of_it_is_printed(subject):
     assert f"{count:,}" in line.split()
 
 
-@each_subject
 def test_a_file_brings_it_back(subject, tmp_path):
     each, other, x = trained(subject), network(subject), subject.batch(seed=5)
     assert not np.array_equal(each.forward(x), other.forward(x))
@@ -99,11 +91,10 @@ def assert_same_arrays_but_gradients(one, other):
             np.testing.assert_array_equal(array, getattr(other, kind)[name])
 
 
-@each_subject
 @pytest.mark.parametrize(
     "make_copy",
-    [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))],
-    ids=["deepcopy", "pickle"],
+    [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))],
+    ids=["copy", "deepcopy", "pickle"],
 )
 def test_a_copy_goes_its_own_way_and_its_arrays_are_in_its_vector(subject, make_copy):
     each, x = trained(subject), subject.batch(seed=5)
@@ -117,7 +108,6 @@ def test_a_copy_goes_its_own_way_and_its_arrays_are_in_its_vector(subject, make_
     assert_same_arrays_but_gradients(third, trained(subject))
 
 
-@each_subject
 def test_in_float64_it_computes_the_same(subject, assert_close):
     each, x = trained(subject), subject.batch()
     other = each.astype(np.float64)
@@ -126,7 +116,6 @@ def test_in_float64_it_computes_the_same(subject, assert_close):
     assert_close(each.forward(x), y, units=200)
 
 
-@each_subject
 def test_folded_it_predicts_the_same(subject, assert_close):
     each, x = trained(subject), subject.batch()
     before = each.forward(x)
@@ -136,7 +125,6 @@ def test_folded_it_predicts_the_same(subject, assert_close):
     assert len(folded.layers) <= len(each.layers)
 
 
-@each_subject
 def test_fit_trains_it_to_the_same_bits_again(subject):
     if len(subject.shape) != 2:
         return
@@ -161,7 +149,6 @@ def test_fit_trains_it_to_the_same_bits_again(subject):
             assert not np.array_equal(array, getattr(before.layers[1], kind)[name])
 
 
-@each_subject
 def test_exact_statistics_are_those_of_the_whole_data(subject, assert_close):
     each, x = network(subject), subject.batch()
     parameters = each.parameter_vector.copy()
@@ -174,7 +161,6 @@ def test_exact_statistics_are_those_of_the_whole_data(subject, assert_close):
         assert_close(blocks.layers[1].state[name], array)
 
 
-@each_subject
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, -1])
 def test_a_pass_that_is_not_finite_moves_no_state(subject, value, place):
@@ -193,7 +179,6 @@ def test_a_pass_that_is_not_finite_moves_no_state(subject, value, place):
         np.testing.assert_array_equal(array, before[name])
 
 
-@each_subject
 def test_threads_predict_the_same(subject, one_blas_thread):
     each, x = trained(subject), subject.batch()
     expected = each.predict_probabilities(x)
@@ -264,28 +249,6 @@ def test_a_network_trains_on_tiny_and_large_numbers_where_numpy_raises():
 
 
 # Threads
-
-
-def in_threads(functions):
-    """What the functions return, all running at once and taking turns often."""
-    found = [None] * len(functions)
-    together = threading.Barrier(len(functions), timeout=10)
-
-    def run(place):
-        together.wait()
-        found[place] = functions[place]()
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=run, args=(n,)) for n in range(len(functions))]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-    finally:
-        sys.setswitchinterval(before)
-    return found
 
 
 @pytest.fixture

@@ -7,19 +7,18 @@ import pkgutil
 
 import numpy as np
 import pytest
-from conftest import memory_mapped
 from operations import (
     ALONE,
     PAIRS,
     arrays_in,
     each,
-    each_case,
     each_pair,
     first,
     make,
     upstream,
     with_shapes,
 )
+from shared import memory_mapped
 
 from npbn import functional, reference
 from npbn.testing import CASES
@@ -80,7 +79,6 @@ def test_the_room_offers_what_its_modules_define(room):
     assert all(inspect.isfunction(getattr(room, name)) for name in room.__all__)
 
 
-@each_case
 @each_room
 def test_every_case_is_an_operation(case, room):
     assert inspect.isfunction(case.function(room))
@@ -112,7 +110,6 @@ def test_a_case_makes_inputs_of_the_type_and_shape_that_were_asked_for(case, sha
         np.testing.assert_array_equal(one, other)
 
 
-@each_case
 def test_a_case_names_arguments_and_gradients_as_the_operation_does(case):
     inputs = make(case)
     taken = inspect.signature(case.function(functional)).parameters
@@ -176,7 +173,6 @@ def test_gradients_agree_with_finite_differences(case, room, shape):
         assert difference <= 1e-9 * np.abs(numeric).max()
 
 
-@each_case
 def test_reference_keeps_the_type(case, dtype):
     results = case.results(reference, make(case, dtype=dtype))
     assert {np.asarray(value).dtype for value in results.values()} == {np.dtype(dtype)}
@@ -192,7 +188,6 @@ def test_numpy_numbers_leave_float32_alone(case, key):
         np.testing.assert_array_equal(value, expected[name])
 
 
-@each_case
 @pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
 def test_a_caller_to_whom_numpy_raises_gets_the_same_results(case, scale):
     inputs = make(case, dtype=np.float32)
@@ -220,7 +215,6 @@ def test_any_layout_will_do_and_nothing_given_is_written(
         assert_close(np.asarray(value, dtype), expected[name])
 
 
-@each_case
 def test_what_comes_of_a_mapped_array_is_plain(case, dtype):
     inputs = make(case, dtype=dtype)
     mapped = {k: memory_mapped(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}

@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from operations import PAIRS, arrays_in, each_case, each_pair, first, make, over, takes, upstream
-from subjects import MODES, SUBJECTS, Subject, each_mode
+from operations import PAIRS, arrays_in, each_pair, first, make, over, takes, upstream
+from shared import MODES
+from subjects import SUBJECTS, Subject
 
 from npbn import (
     SGD,
@@ -217,7 +218,6 @@ def small_inputs(case, dtype):
     return [make(case, shape, dtype) for shape in case.shapes if np.prod(shape) <= 128]
 
 
-@each_case
 def test_an_operation_refuses_wrong_arguments(case, dtype):
     for inputs in small_inputs(case, dtype):
         y, cache = case.forward(functional, inputs)
@@ -337,7 +337,6 @@ def bad_calls_of_the_network(layer, x):
 
 
 @pytest.mark.parametrize("subject", HELD.values(), ids=HELD)
-@each_mode
 def test_a_layer_refuses_bad_calls_and_its_pending_pass_stays(subject, mode, dtype):
     layer, twin, x = subject.filled(dtype), subject.filled(dtype), subject.batch(dtype)
     y, same = layer.forward(x, **mode), twin.forward(x, **mode)

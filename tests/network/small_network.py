@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import tracemalloc
 
 import numpy as np
 
@@ -54,16 +53,6 @@ def assert_same(arrays, others):
     assert arrays.keys() == others.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, others[name], name)
-
-
-def memory_of(call):
-    """How many bytes more are held after the call, and how many were at most."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
 
 
 class Scale(Layer):

@@ -1,10 +1,10 @@
 """Predictions, exact population statistics, folding: what a trained network is used for."""
 
-import sys
-import threading
+from functools import partial
 
 import numpy as np
 import pytest
+from shared import in_threads, memory_of
 from small_network import (
     Identity,
     Residual,
@@ -14,7 +14,6 @@ from small_network import (
     copies,
     gradients,
     labels,
-    memory_of,
     small,
     train,
 )
@@ -41,8 +40,6 @@ def test_accuracy_is_a_share():
     wrong[:401] = truth[:401]
     assert network.accuracy(x, wrong.astype(np.uint8)) == 401 / 1203
     assert type(network.accuracy(x, truth)) is float
-    with pytest.raises(ValueError, match=r"labels.argmax\(1\)"):
-        network.accuracy(x, np.eye(3, dtype=int)[truth])
 
 
 def test_an_accuracy_needs_one_prediction_an_image():
@@ -130,36 +127,14 @@ THREADED = {
 def test_several_threads_at_once_get_what_each_alone_gets(make):
     def predicted(network, place):
         """Of two shapes in turn, which all threads have in common, and data which they have not."""
-        return [network.predict_probabilities(batch(20 + n % 2, seed=place)) for n in range(10)]
+        x = [batch(20 + n % 2, seed=place) for n in range(10)]
+        return [network.predict_probabilities(each).tobytes() for each in x]
 
     expected = [predicted(make(), place) for place in range(4)]
-    found, errors = [], []
-
-    def run(network, place, together):
-        together.wait()
-        try:
-            found.append((place, predicted(network, place)))
-        except BaseException as error:
-            errors.append(error)
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(15):  # new networks, that keep nothing yet
-            shared, together = make(), threading.Barrier(4, timeout=10)
-            args = [(shared, place, together) for place in range(4)]
-            threads = [threading.Thread(target=run, args=each) for each in args]
-            for each in threads:
-                each.start()
-            for each in threads:
-                each.join()
-    finally:
-        sys.setswitchinterval(before)
-    assert not errors
-    assert len(found) == 15 * 4
-    for place, each in found:
-        for y, alone in zip(each, expected[place], strict=True):
-            np.testing.assert_array_equal(y, alone)
+    for _ in range(15):  # new networks, that keep nothing yet
+        shared = make()
+        found = in_threads([partial(predicted, shared, place) for place in range(4)])
+        assert found == expected
 
 
 WIDE = {

@@ -2,19 +2,9 @@
 
 import numpy as np
 import pytest
-from small_network import Residual, batch, small, train
+from small_network import Residual, small
 
-from npbn import BatchNorm, Dense, Sequential, Tanh, checkpoint
-
-
-def test_a_round_trip_gives_the_same_network(tmp_path):
-    network, other = small(), small(seed=5)
-    train(network)
-    network.save(tmp_path / "network")
-    assert [path.name for path in tmp_path.iterdir()] == ["network"]
-    other.load(str(tmp_path / "network"))
-    assert np.array_equal(other.parameter_vector, network.parameter_vector)
-    assert np.array_equal(other.forward(batch()), network.forward(batch()))
+from npbn import BatchNorm, Dense, Sequential, Tanh
 
 
 @pytest.mark.parametrize(
@@ -43,11 +33,3 @@ def test_another_networks_file_is_refused_whole(make, other, tmp_path):
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(FileNotFoundError):
         small().load(tmp_path / "none")
-
-
-def test_what_a_foreign_file_says_is_shown_in_short(tmp_path):
-    checkpoint.save(tmp_path / "n", {}, {"layers": ["\x1b[2J" * 10**5]})
-    with pytest.raises(ValueError, match="holds another") as caught:
-        small().load(tmp_path / "n")
-    assert len(str(caught.value)) < 1000
-    assert "\x1b" not in str(caught.value)

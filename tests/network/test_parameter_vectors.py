@@ -5,7 +5,7 @@ import gc
 
 import numpy as np
 import pytest
-from small_network import COPIES, Identity, Scale, assert_same, batch, labels, small, train
+from small_network import Identity, Scale, assert_same, batch, labels, small, train
 
 from npbn import BatchNorm, Dense, Layer, ReLU, Sequential, Tanh, gradient_check
 
@@ -34,31 +34,6 @@ def test_mappings_are_read_only_and_named_by_place():
     assert list(network.parameters)[:3] == ["0.weight", "1.gamma", "1.beta"]
     with pytest.raises(TypeError):
         network.parameters["0.weight"] = np.zeros((6, 5), np.float32)
-
-
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
-def test_a_copy_keeps_its_views_whole_and_is_apart(duplicate):
-    network = small()
-    train(network)
-    other = duplicate(network)
-    assert np.array_equal(other.predict(batch()), network.predict(batch()))
-    assert np.array_equal(other.gradient_vector, network.gradient_vector)
-    for value in other.parameters.values():
-        assert np.shares_memory(value, other.parameter_vector)
-        assert not np.shares_memory(value, network.parameter_vector)
-    before = network.parameter_vector.copy()
-    train(other)
-    assert np.array_equal(network.parameter_vector, before)
-    assert network.state["1.population_mean"] is not other.state["1.population_mean"]
-
-
-def test_astype_is_a_copy_of_another_type():
-    network = small()
-    double = network.astype(np.float64)
-    assert double.parameter_vector.dtype == np.float64
-    assert double.state["1.population_mean"].dtype == np.float64
-    assert network.dtype == np.float32
-    assert np.allclose(double.forward(batch(dtype=np.float64)), network.forward(batch()))
 
 
 def test_a_network_may_be_a_layer():

@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from small_network import Residual, assert_same, batch, gradients, memory_of, train
+from shared import memory_of
+from small_network import Residual, assert_same, batch, gradients, train
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid
 from npbn.layers.plans import Plans
@@ -94,6 +95,22 @@ def test_what_is_kept_is_bounded_in_bytes(make, monkeypatch):
     network = make()
     held, _ = memory_of(lambda: [pass_through(network, 1000 + n) for n in range(Plans.COUNT)])
     assert held < 2.5 * one
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+def test_what_a_plan_refers_to_is_not_its_own_memory(predicts):
+    network = wide(Sigmoid())
+    x, y = np.ones((50_000, 50), np.float32)[:2000], np.empty((2000, 3), np.float32)
+    call = network.predict if predicts else lambda x: network.forward(x, training=True, out=y)
+    call(x)  # threads keep room to work in
+    network._changed()
+    held, _ = memory_of(lambda: call(x))
+    (plan,) = network._plans._kept.values()
+    assert 0.9 * held < plan.nbytes < held
+    if not predicts:
+        more, _ = memory_of(lambda: network.backward(y))
+        network.forward(x, training=True, out=y)
+        assert 0.9 * (held + more) < plan.nbytes < held + more
 
 
 def test_copies_and_files_are_without_them():

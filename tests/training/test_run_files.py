@@ -205,7 +205,10 @@ def test_a_run_that_diverged_unsampled_is_sampled_from_there_on(every, path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"network": build(norm=False)}, "its layers is"),
+        (
+            {"network": Sequential([Dense(6, 3)])},
+            r"its layers is .*ReLU.*, not \['Dense\(6, 3\)'\]",
+        ),
         ({"optimizer": SGD(0.2)}, r"its optimizer is 'SGD\(learning_rate=0.1\)', not 'SGD"),
         ({"batch_size": 20}, "its batch_size is 10, not 20"),
         ({"train": digits(90)}, "its data is"),
@@ -259,28 +262,18 @@ def test_fewer_steps_than_were_done_are_refused(path):
     assert np.array_equal(network.parameter_vector, build().parameter_vector)
 
 
+# Beside what tests/test_fuzz.py takes out of a run's checkpoint, or puts in its place.
 DAMAGE = {
     "no step": lambda arrays, header: header.pop("step"),
-    "no iterations": lambda arrays, header: header.pop("iterations"),
-    "no batches": lambda arrays, header: header.pop("batches"),
     "no generators": lambda arrays, header: header.pop("generators"),
-    "no divergence": lambda arrays, header: header.pop("diverged_at"),
     "another step": lambda arrays, header: header.update(step=4),
     "a step in words": lambda arrays, header: header.update(step="5"),
-    "iterations -1": lambda arrays, header: header.update(iterations=-1),
-    "iterations 10^400": lambda arrays, header: header.update(iterations=10**400),
     "iterations 2^63": lambda arrays, header: header.update(iterations=2**63),
     "a schedule": lambda arrays, header: header.update(scheduled=[[0, 0.1]]),
     "other batches": lambda arrays, header: header.update(batches={}),
     "other generators": lambda arrays, header: header["generators"].update({"3._rng": {"a": 1}}),
     "no weight": lambda arrays, header: arrays.pop("network.0.weight"),
-    "no digits": lambda arrays, header: arrays.pop("network.digits.1.population_mean"),
-    "no velocity": lambda arrays, header: arrays.pop("optimizer.velocity"),
-    "no losses": lambda arrays, header: arrays.pop("history.losses"),
     "one too many": lambda arrays, header: arrays.update({"network.9.weight": np.ones(3)}),
-    "another velocity": lambda arrays, header: arrays.update(
-        {"optimizer.velocity": np.ones(3, np.float32)}
-    ),
     "two velocities": lambda arrays, header: arrays.update(
         {"optimizer.other": arrays["optimizer.velocity"]}
     ),
@@ -341,12 +334,13 @@ def test_a_runs_file_is_no_networks_file_nor_the_other_way_round(path):
         run(network, checkpoint=path, resume=True)
 
 
-def test_what_a_foreign_file_says_is_shown_in_short_also_by_fit(path):
+def test_what_a_foreign_file_says_is_shown_in_short(path):
     checkpoint.save(path, {}, {"layers": ["\x1b[2J" * 10**5]})
-    with pytest.raises(ValueError, match="holds another") as caught:
-        run(checkpoint=path, resume=True)
-    assert len(str(caught.value)) < 1000
-    assert "\x1b" not in str(caught.value)
+    for read in (lambda: run(checkpoint=path, resume=True), lambda: build().load(path)):
+        with pytest.raises(ValueError, match="holds another") as caught:
+            read()
+        assert len(str(caught.value)) < 1000
+        assert "\x1b" not in str(caught.value)
 
 
 # What cannot be written

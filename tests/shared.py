@@ -1,0 +1,62 @@
+"""What the tests of several rooms share: modes, files of arrays, memory, threads."""
+
+import sys
+import tempfile
+import threading
+import tracemalloc
+
+import numpy as np
+
+# Every mode in which a layer runs.
+MODES = {
+    "training": {"training": True},
+    "frozen": {"training": True, "statistics": "population"},
+    "inference": {"training": False},
+    "demonstration": {"training": False, "statistics": "batch"},
+}
+
+
+def memory_mapped(array):
+    """The array in a file that is mapped to be read."""
+    with tempfile.TemporaryFile() as file:
+        file.write(array.tobytes())
+        file.flush()
+        return np.memmap(file, array.dtype, "r", shape=array.shape)
+
+
+def memory_of(call):
+    """How many bytes more are held after the call, and how many were at most."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+
+def in_threads(functions):
+    """What the functions return, all running at once and taking turns often."""
+    found = [None] * len(functions)
+    together = threading.Barrier(len(functions), timeout=10)
+
+    def run(place):
+        together.wait()
+        try:
+            found[place] = functions[place]()
+        except BaseException as error:
+            found[place] = error
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(len(functions))]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return found
