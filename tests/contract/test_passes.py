@@ -49,6 +49,10 @@ def test_an_operation_does_with_arrays_as_it_says(subject, shape, mode, dtype):
             assert_all_equal(
                 both_passes(subject, shape, dtype, mode, **{variant: True})[1], expected
             )
+    if operation.y_over_x:
+        # Where backward reads x, in prediction alone: y.
+        found = both_passes(subject, shape, dtype, mode, y_over_x=True)[1]
+        np.testing.assert_array_equal(found[0], expected[0])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
