@@ -51,7 +51,7 @@ def test_what_it_runs_prints_what_it_shows(capsys):
     assert "\n".join(f"    {line}" for line in calls.splitlines()) in PAGE
 
 
-def test_tests_and_arguments_that_it_names_are_there():
+def test_the_tests_that_it_names_are_there():
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     names = set(re.findall(r"`(test_\w+)`", PAGE))
     assert len(names) > 5

@@ -42,7 +42,10 @@ def both_passes(room, name, inputs):
 
 def assert_agree(name, rows, dtype):
     for width in widths(rows, np.dtype(dtype).itemsize):
-        inputs = make(name, rows, width, dtype)
+        try:
+            inputs = make(name, rows, width, dtype)
+        except ValueError:
+            continue  # a width that the operation does not take
         exact = {
             key: value.astype(np.float64) if value_is_float(value) else value
             for key, value in inputs.items()

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from subjects import assert_all_equal, upstream, with_shapes
+from subjects import assert_all_equal, each_subject, upstream, with_shapes
 
 from npbn.layers.plan import Mode
 from npbn.numerics.denormals import quiet
+from npbn.numerics.tape import Tape
 
 MODES = [Mode(True, "batch"), Mode(False, "batch"), Mode(False, "population")]
 
@@ -48,6 +49,10 @@ def test_an_operation_does_with_arrays_as_it_says(subject, shape, mode, dtype):
             assert_all_equal(
                 both_passes(subject, shape, dtype, mode, **{variant: True})[1], expected
             )
+    if operation.y_over_x:
+        # Where backward reads x, in prediction alone: y.
+        found = both_passes(subject, shape, dtype, mode, y_over_x=True)[1]
+        np.testing.assert_array_equal(found[0], expected[0])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -61,3 +66,34 @@ def test_an_infinity_that_is_said_to_show_shows(subject, shape, mode):
     with quiet():
         shown = not np.isfinite(each.run(np, x)).all()
     assert shown or not each.operation.shows_infinity
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@each_subject
+def test_a_tape_has_every_call(subject, mode, dtype):
+    layer, x = subject.filled(dtype), np.array(subject.batch(dtype))
+    each = layer.at_work(x.shape, np.dtype(dtype), mode)
+    each.y = np.full(layer.output_shape(x.shape), 7, dtype)
+    dy, dx, tape = upstream(each.y), np.full_like(x, 7), Tape()
+    with quiet():
+        tape.block("forward", each.arrays("forward", x=x, y=each.y))
+        found = run_again(tape, lambda: each.run(tape, x))
+        if found:
+            np.testing.assert_array_equal(found["y"], each.y)
+        each.operation.prepare_backward()
+        tape.block("backward", each.arrays("backward", dy=dy, dx=dx))
+        found = run_again(tape, lambda: each.run_backward(tape, dy, dx, True))
+        expected = {"dx": dx} | {f"d{name}": each for name, each in layer.gradients.items()}
+        for name in expected if found else ():
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def run_again(tape, call):
+    """What the names of the tape's last block stand for, when the lines of a call were run."""
+    call()
+    block = tape.blocks[-1]
+    names = {"np": np, **block.arrays}
+    if block.runs:
+        exec(block.source, names)
+        return names
+    return {}
