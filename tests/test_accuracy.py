@@ -151,6 +151,19 @@ def test_of_a_sparse_dy_each_dgamma_keeps_its_digits(shape):
     assert not (abs(dgamma - true) / np.maximum(abs(true), least)).max() > BOUNDS["dgamma"]
 
 
+@pytest.mark.parametrize("shape", [(400, 100), (65536, 16)], ids=str)
+def test_of_few_values_of_x_and_dy_no_more_is_lost_than_rounding_takes(shape):
+    rng = np.random.default_rng(0)
+    x = ((rng.random(shape) < 0.2) * rng.uniform(1, 3, shape[1])).astype(np.float32)
+    dy = np.where(rng.random(shape) < 0.3, 0.7, -0.3).astype(np.float32)
+    ones = np.ones(shape[1], np.float32)
+    _, cache = functional.batch_norm_forward(x, ones, ones, epsilon=EPSILON)
+    x, exact_dy = x.astype(np.longdouble), dy.astype(np.longdouble)
+    terms = exact_dy * (x - x.mean(0)) / np.sqrt(x.var(0) + EPSILON), exact_dy
+    for got, each in zip(functional.batch_norm_backward(dy, cache)[1:], terms, strict=True):
+        assert not (abs(got - each.sum(0)) / abs(each).sum(0)).max() > BOUNDS["dgamma"]
+
+
 COLUMNS = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
