@@ -84,8 +84,9 @@ MOST = float(np.finfo(np.float32).max)
 
 @pytest.mark.parametrize("value", [0, 1, 0.1, 1e4 / 3, 1e9, -1e9, 3e38, MOST, -MOST, 1e-38])
 @pytest.mark.parametrize("rows", [2, 10, 18, 60, 65, 1000, 20000])
-def test_of_a_constant_column_y_is_beta(rows, value):
-    y, beta = assert_within_bounds(np.full((rows, 5), value))
+@pytest.mark.parametrize("epsilon", [EPSILON, 1e-12])
+def test_of_a_constant_column_y_is_beta(rows, value, epsilon):
+    y, beta = assert_within_bounds(np.full((rows, 5), value), epsilon=epsilon)
     np.testing.assert_array_equal(y, np.broadcast_to(beta, y.shape))
 
 
@@ -193,7 +194,10 @@ def test_each_column_of_any_data_keeps_its_digits(name, batches):
             x = x + 10 ** rng.uniform(-1, 6, shape[1]) * rng.choice([-1, 1], shape[1])
         x = x * 10 ** rng.uniform(-2, 2, shape[1])
         epsilon, dy_mean = rng.choice([1e-3, 1e-5, 1e-8]), rng.choice([0, 1, 10])
-        errors, _, _ = column_errors(x, epsilon, dy_mean=dy_mean)
+        errors, cache, true = column_errors(x, epsilon, dy_mean=dy_mean)
+        size = abs(true.mean) + np.sqrt(true.variance + epsilon)
+        assert not (abs(cache.mean - true.mean) / size).max() > 1e-7
+        assert not (abs(cache.variance - true.variance) / (true.variance + epsilon)).max() > 1e-6
         for quantity, bound in BOUNDS.items():
             assert not errors[quantity] > bound, (quantity, errors[quantity], shape)
 

@@ -53,15 +53,6 @@ def test_inference_is_the_identity(statistics, shape, dtype):
     assert rng.bit_generator.state == before
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5)], ids=str)
-def test_any_layout_will_do(shape, dtype, laid_out):
-    x, dy = make(shape, dtype)
-    dropout = Dropout(RATE, rng=3)
-    found = dropout.forward(laid_out(x), training=True), dropout.backward(laid_out(dy))
-    for one, expected in zip(found, both_passes(functional, x, dy), strict=True):
-        np.testing.assert_array_equal(one, expected)
-
-
 # Laws
 
 rates = st.floats(0, 0.99)
