@@ -84,8 +84,9 @@ MOST = float(np.finfo(np.float32).max)
 
 @pytest.mark.parametrize("value", [0, 1, 0.1, 1e4 / 3, 1e9, -1e9, 3e38, MOST, -MOST, 1e-38])
 @pytest.mark.parametrize("rows", [2, 10, 18, 60, 65, 1000, 20000])
-def test_of_a_constant_column_y_is_beta(rows, value):
-    y, beta = assert_within_bounds(np.full((rows, 5), value))
+@pytest.mark.parametrize("epsilon", [EPSILON, 1e-12])
+def test_of_a_constant_column_y_is_beta(rows, value, epsilon):
+    y, beta = assert_within_bounds(np.full((rows, 5), value), epsilon=epsilon)
     np.testing.assert_array_equal(y, np.broadcast_to(beta, y.shape))
 
 
@@ -151,6 +152,25 @@ def test_of_a_sparse_dy_each_dgamma_keeps_its_digits(shape):
     assert not (abs(dgamma - true) / np.maximum(abs(true), least)).max() > BOUNDS["dgamma"]
 
 
+@pytest.mark.parametrize("shape", [(1000, 40), (65536, 16)], ids=str)
+@pytest.mark.parametrize("dy_is", ["nearly constant", "two values"])
+def test_roundings_that_all_go_one_way(shape, dy_is):
+    rng = np.random.default_rng(0)
+    x = ((rng.random(shape) < 0.2) * rng.uniform(1, 3, shape[1])).astype(np.float32)
+    dy = 0.5 + 1e-3 * rng.standard_normal(shape)
+    if dy_is == "two values":
+        dy = np.where(rng.random(shape) < 0.3, 0.7, -0.3)
+    dy, ones = dy.astype(np.float32), np.ones(shape[1], np.float32)
+    _, cache = functional.batch_norm_forward(x, ones, ones, epsilon=EPSILON)
+    gradients = functional.batch_norm_backward(dy, cache)[1:]
+    x, dy = x.astype(np.longdouble), dy.astype(np.longdouble)
+    terms = dy * (x - x.mean(0)) / np.sqrt(x.var(0) + EPSILON), dy
+    for got, each in zip(gradients, terms, strict=True):
+        # Of two values of dy, positive and negative, the sum says nothing of how large they are.
+        scale = abs(each).sum(0) if dy_is == "two values" else np.sqrt((dy**2).sum(0))
+        assert not (abs(got - each.sum(0)) / np.maximum(abs(each.sum(0)), scale)).max() > 5e-7
+
+
 COLUMNS = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
@@ -180,7 +200,10 @@ def test_each_column_of_any_data_keeps_its_digits(name, batches):
             x = x + 10 ** rng.uniform(-1, 6, shape[1]) * rng.choice([-1, 1], shape[1])
         x = x * 10 ** rng.uniform(-2, 2, shape[1])
         epsilon, dy_mean = rng.choice([1e-3, 1e-5, 1e-8]), rng.choice([0, 1, 10])
-        errors, _, _ = column_errors(x, epsilon, dy_mean=dy_mean)
+        errors, cache, true = column_errors(x, epsilon, dy_mean=dy_mean)
+        size = abs(true.mean) + np.sqrt(true.variance + epsilon)
+        assert not (abs(cache.mean - true.mean) / size).max() > 1e-7
+        assert not (abs(cache.variance - true.variance) / (true.variance + epsilon)).max() > 1e-6
         for quantity, bound in BOUNDS.items():
             assert not errors[quantity] > bound, (quantity, errors[quantity], shape)
 

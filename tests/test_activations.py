@@ -65,16 +65,6 @@ def test_the_three_readings_agree(name, training, statistics, shape, dtype, exac
 
 
 @each_activation
-@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5), (70_000, 3)], ids=str)
-def test_any_layout_will_do(name, shape, dtype, laid_out):
-    x, dy = make(shape, dtype)
-    own = layer(name)
-    found = own.forward(laid_out(x)), own.backward(laid_out(dy))
-    for one, expected in zip(found, both_passes(functional, name, x, dy), strict=True):
-        np.testing.assert_allclose(one, expected, rtol=4 * np.finfo(dtype).eps)
-
-
-@each_activation
 @pytest.mark.parametrize("shape", [(60, 100), (2, 3, 4, 5)], ids=str)
 def test_agrees_with_pytorch(name, shape, dtype, assert_close):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
@@ -203,15 +193,6 @@ def test_a_leaky_relu_of_slope_0_is_a_relu(dtype):
     np.testing.assert_array_equal(LeakyReLU(0).forward(x), ReLU().forward(x))
 
 
-def test_sigmoid_has_no_denormal_numbers(dtype):
-    x = np.linspace(-800, 0, 16_001, dtype=dtype)[:, np.newaxis]
-    y = forward("sigmoid", x)
-    assert ((y == 0) | (y >= np.finfo(dtype).tiny)).all()
-    true = reference.sigmoid_forward(x.astype(np.longdouble))[0]
-    np.testing.assert_allclose(y[y > 0], true[y > 0].astype(dtype), rtol=2e-6)
-    assert (true[y == 0] < 1.01 * np.finfo(dtype).tiny).all()
-
-
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_gradients_have_no_denormal_numbers(name, dtype):
     tiny = np.finfo(dtype).tiny
@@ -259,14 +240,14 @@ def test_a_caller_may_write_into_y_before_backward(name, dtype):
     np.testing.assert_array_equal(dx, expected)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sigmoid_and_its_gradient_are_exact_and_0_below_the_smallest_normal_number(dtype):
-    x = np.array([[-np.inf, -800, -710, -100, -88, -87, -17, 0, 17, 87, 88, 100, 700, 800, np.inf]])
-    y, cache = functional.sigmoid_forward(x.astype(dtype))
+    x = np.concatenate([np.linspace(-800, 800, 16_001, dtype=dtype), [-np.inf, np.inf]])
+    x = x.astype(dtype)[np.newaxis]
+    y, cache = functional.sigmoid_forward(x)
     dx = functional.sigmoid_backward(np.ones_like(y), cache)
     e = np.exp(-abs(x.astype(np.longdouble)))
     for got, true in ((y, np.where(x >= 0, 1, e) / (1 + e)), (dx, e / (1 + e) ** 2)):
-        expected = np.where(true < np.finfo(dtype).tiny, 0, true).astype(np.float64)
+        expected = np.where(true < np.finfo(dtype).tiny, 0, true).astype(dtype)
         np.testing.assert_allclose(got, expected, rtol=3 * np.finfo(dtype).eps, atol=0)
 
 

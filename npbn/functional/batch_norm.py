@@ -38,9 +38,10 @@ def batch_norm_forward(
     infinity or NaN in x makes y NaN throughout. A constant feature becomes beta, also without
     epsilon. Any other is exact to rounding: of a float32 x of at most 32,768 values however large
     or small it is (cache.variance may then be infinite although y is right); of a larger one, or of
-    float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300. A variance that the
-    type of a large x cannot hold makes y NaN. TypeError or ValueError for arrays of another type
-    or shape. Ioffe & Szegedy 2015, Algorithm 1.
+    float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300, and gamma /
+    sqrt(variance + epsilon) no denormal number. A variance that the type of a large x cannot hold
+    makes y NaN. TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015,
+    Algorithm 1.
     """
     x, epsilon, gamma, beta = _checked(x, epsilon, gamma=gamma, beta=beta)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
@@ -61,9 +62,11 @@ def batch_norm_backward(
 
     with x_hat = (x - mean) / sqrt(variance + epsilon). dy (..., D) like x; the cache may be used
     again. Returns dx (..., D), dgamma (D,), dbeta (D,). In float32 dgamma and dbeta are off by at
-    most 5e-7 of their value or of the root of the sum of their terms' squares (dgamma of more than
-    32,768 values: of that of dy), whichever is larger. TypeError or ValueError for a dy of another
-    type or shape. Ioffe & Szegedy 2015, section 3.
+    most 5e-7 of their value or of the root of the sum of their terms' squares, whichever is larger.
+    Of more than 32,768 values dgamma's is the root of dy's squares; and where dy, positive and
+    negative, takes so few different values that roundings do not cancel, it is the sum of the
+    terms' sizes. There a product dy * (x - mean) that float32 cannot hold makes dgamma infinite or
+    NaN. TypeError or ValueError for a dy of another type or shape. Ioffe & Szegedy 2015, section 3.
     """
     dy, dx = check_backward("batch_norm_forward", BatchNormOperation, dy, cache, out)
     dgamma, dbeta = np.empty(dy.shape[-1], dy.dtype), np.empty(dy.shape[-1], dy.dtype)

@@ -74,15 +74,17 @@ class SoftmaxCrossEntropyOperation(Operation):
     """The loss of logits (N, classes), and its gradient."""
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        super().__init__(shape, dtype)
         (rows, classes), kind = shape, dtype.char
-        self._starts, self._at_label = _row_starts(rows, classes), np.empty(rows, np.intp)
+        self._starts, self._at_label = np.arange(rows) * classes, np.empty(rows, np.intp)
         self._columns, self._shifted = np.empty((classes, rows), dtype), np.empty(shape, dtype)
         each = np.empty((5, rows), dtype)
         self._largest, self._likely, self._others, self._total, self._losses = each
         self._largest_beside, self._total_beside = each[0, :, np.newaxis], each[3, :, np.newaxis]
         self._ones, self._rows = constant(1.0, kind, classes), constant(float(rows), kind)
         self._exact_losses, self._row_ones = np.empty(rows), constant(1.0, "d", rows)
-        self._smallest_usual = _smallest_usual(rows, classes, kind)
+        # The shifted logit from which on no gradient is denormal.
+        self._smallest_usual = float(np.log(np.finfo(dtype).tiny) + np.log(rows * classes)) + 1
 
     def forward(self, xp: Any, logits: Array, labels: Array, dlogits: Array) -> float:
         """Writes dlogits, C-contiguous; returns the loss."""
@@ -115,17 +117,6 @@ class SoftmaxCrossEntropyOperation(Operation):
             flush(xp, dlogits)
         xp.copyto(self._exact_losses, self._losses)
         return float(xp.dot(self._exact_losses, self._row_ones)) / len(self._losses)
-
-
-@lru_cache(maxsize=16)
-def _row_starts(rows: int, classes: int) -> Array:
-    return np.arange(0, rows * classes, classes)
-
-
-@lru_cache(maxsize=16)
-def _smallest_usual(rows: int, classes: int, kind: str) -> float:
-    """The shifted logit from which on no gradient is denormal."""
-    return float(np.log(np.finfo(kind).tiny) + np.log(rows) + np.log(classes)) + 1
 
 
 @lru_cache(maxsize=16)

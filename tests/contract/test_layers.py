@@ -122,14 +122,19 @@ def test_two_values_a_feature_prove_nothing_of_batch_statistics(subject, mode):
 # Who owns an array
 
 
-def test_a_layer_writes_nothing_that_it_is_given_or_gave(subject, mode, laid_out):
-    layer = subject.filled()
-    x = laid_out(subject.batch())
-    dy = laid_out(upstream(subject.filled().forward(x)))
+@with_shapes(128)
+def test_any_layout_will_do_and_a_layer_writes_nothing_that_it_is_given_or_gave(
+    subject, shape, mode, laid_out, assert_close
+):
+    layer = subject.filled(shape=shape)
+    expected = step(subject.filled(shape=shape), subject.batch(shape=shape), mode)
+    x, dy = laid_out(subject.batch(shape=shape)), laid_out(upstream(expected[0]))
     x.flags.writeable = dy.flags.writeable = False
     kept = y, dx = layer.forward(x, **mode), layer.backward(dy)
+    for one, other in zip((*kept, *layer.gradients.values()), expected, strict=True):
+        assert_close(one, other)
     copies = [each.copy() for each in kept]
-    step(layer, subject.batch(seed=8), mode)
+    step(layer, subject.batch(shape=shape, seed=8), mode)
     assert_all_equal(kept, copies)
     assert y.dtype == dx.dtype == np.float32
     assert not np.may_share_memory(x, y)
