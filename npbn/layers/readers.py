@@ -35,6 +35,15 @@ def within(layers: Iterable["Layer"]) -> Iterator["Layer"]:
         yield from within(layer._layers_within().values())
 
 
+def strangers(layer: "Layer") -> Iterator["Layer"]:
+    """The layers within that it did not hold when its network was made."""
+    for each in layer._layers_within().values():
+        if not each._is_within_another:
+            yield each
+        elif runs_as_written(each):  # the others ask themselves
+            yield from strangers(each)
+
+
 # The context of whoever called a network, with his settings of NumPy's errors.
 _callers: ContextVar[Context | None] = ContextVar("callers", default=None)
 # Of the network's pass that is running: the batches of layers within readers' layers, which wait
@@ -90,6 +99,11 @@ class ReaderPass:
         """What its forward pass returns, of a shadow where no backward pass follows."""
         self._x = x
         training, statistics, keeps = self._mode
+        for late in strangers(self._layer):
+            raise ValueError(
+                f"{self._name}: holds {late!r}, which came after the network was made, and is not "
+                "trained with it: make another, Sequential(copy.deepcopy(network.layers))"
+            )
         layer = self._layer if keeps else shadow(self._layer)
         call = outside(xp, self._call(layer.forward), "layer.forward")
         return self._checked("forward", call(x, training=training, statistics=statistics))

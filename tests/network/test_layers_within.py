@@ -1,8 +1,10 @@
 """A layer of one's own that holds layers: they belong to it, wherever it keeps them."""
 
+import copy
+
 import numpy as np
 import pytest
-from small_network import COPIES, Identity, Residual, assert_same, batch, labels, train
+from small_network import COPIES, Identity, Residual, assert_same, batch, copies, labels, train
 
 from npbn import SGD, BatchNorm, Dense, Dropout, Layer, ReLU, Sequential, Tanh, fit, gradient_check
 
@@ -43,7 +45,7 @@ class Block(Layer):
         self._cache = y
         return x + y * self.parameters["scale"]
 
-    def backward(self, dy):
+    def backward(self, dy, input_gradient=True):
         dx = dy * self.parameters["scale"]
         self.gradients["scale"][...] = (dy * self._take_cache()).sum(0)
         for layer in reversed([*layers_in(self.inner)]):
@@ -109,6 +111,63 @@ def test_they_are_saved_converted_and_copied(keep, names, tmp_path):
     for each in clones:
         assert np.array_equal(network.parameter_vector, each.parameter_vector)
         assert_same(network.state, each.state)
+
+
+@pytest.mark.parametrize("kind", [Residual, Block])
+def test_their_statistics_wait_until_those_of_all_layers_are_finite(kind):
+    inner = kind([Dense(5, 5, rng=1), BatchNorm(5)]) if kind is Residual else Block()
+    network = Sequential([Dense(6, 5, rng=0), inner, Dense(5, 3, rng=2), BatchNorm(3)])
+    before = copies(network.state)
+    network.layers[2].weight[0] = np.inf
+    assert np.isnan(network.forward(batch(), training=True)).all()
+    assert_same(network.state, before)
+    network.layers[2].weight[0] = 1
+    network.forward(batch(), training=True)
+    assert all((network.state[name] != before[name]).any() for name in before)
+
+
+class Thrice(Layer):
+    """Calls what it holds three times, as a recurrent layer does."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, training=False, statistics=None):
+        for _ in range(3):
+            for layer in layers_in(self.inner):
+                x = 1 + 2 * layer.forward(x, training, statistics)
+        return x
+
+
+@pytest.mark.parametrize("keep", [list, Sequential], ids=["by itself", "in a network"])
+def test_of_a_layer_that_is_called_often_each_batch_is_followed_in_order(keep):
+    network, alone = (Thrice(keep([BatchNorm(6)])) for _ in range(2))
+    network, x = Sequential([network]), batch()
+    network.forward(x, training=True)
+    alone.forward(x, training=True)
+    assert_same(network.layers[0].state, alone.state)
+    assert (alone.state["inner.0.population_mean"] != 0).all()
+
+
+AROUND = {
+    "in the network": lambda block: block,
+    "in a layer": lambda block: Block(lambda _: [block]),
+    "in a network within a layer": lambda block: Block(lambda _: Sequential([block, Tanh()])),
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_a_layer_that_comes_after_the_network_is_refused_not_left_untrained(around):
+    block = Block()
+    network = network_of(around(block))
+    train(network)
+    block.inner[0] = Dense(5, 5)
+    late = r"^layer \d, Block\(\): holds Dense\(5, 5\), which came after the network was made"
+    for call in (network.predict, network.forward):
+        with pytest.raises(ValueError, match=late):
+            call(batch())
+    train(Sequential(copy.deepcopy(network.layers)))
 
 
 def test_a_layer_that_is_held_twice_is_refused():

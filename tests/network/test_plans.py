@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from shared import memory_of
-from small_network import Residual, assert_same, batch, gradients, train
+from small_network import Identity, Residual, assert_same, batch, gradients, train
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid
 from npbn.layers.plans import Plans
@@ -65,6 +65,26 @@ def test_a_setting_that_is_changed_leaves_the_pending_pass():
     assert np.array_equal(gradients(network, dy), expected)
 
 
+@pytest.mark.parametrize("call", ["forward", "predict_probabilities"])
+def test_a_setting_that_changes_in_the_midst_of_a_pass_works_from_the_next_one_on(call):
+    class Changing(Identity):
+        now = False
+
+        def forward(self, x):
+            if self.now:
+                late.slope = 0.9
+            return x
+
+    changing, late = Changing(), LeakyReLU(0.1)
+    network = Sequential([changing, Dense(6, 5, rng=0), late, Dense(5, 3, rng=1)])
+    found = []
+    for changing.now in (False, True, False):
+        found.append(getattr(network, call)(batch()))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[2], getattr(copy.deepcopy(network), call)(batch()))
+    assert not np.array_equal(found[1], found[2])
+
+
 def wide(*activations):
     layers = [Dense(50, 400, rng=0), BatchNorm(400), *activations, Dense(400, 3, rng=1)]
     return Sequential(layers)
@@ -102,7 +122,8 @@ def test_what_a_plan_refers_to_is_not_its_own_memory(predicts):
     network = wide(Sigmoid())
     x, y = np.ones((50_000, 50), np.float32)[:2000], np.empty((2000, 3), np.float32)
     call = network.predict if predicts else lambda x: network.forward(x, training=True, out=y)
-    call(x)  # threads keep room to work in
+    network.backward(network.forward(x, training=True, out=y))  # threads keep room to work in
+    network.predict(x)
     network._changed()
     held, _ = memory_of(lambda: call(x))
     (plan,) = network._plans._kept.values()
