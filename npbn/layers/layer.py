@@ -3,7 +3,6 @@
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from npbn.layers.plan import LastBatch, Mode, Plan
 from npbn.layers.readers import computing, waiting_batches
 from npbn.layers.running_average import RunningAverage
 from npbn.numerics.sums import all_finite
+from npbn.numerics.read_only_mapping import ReadOnlyMapping
 
 # Attributes of a run and of an owner: no copy has them.
 _PASSING = {"_pending", "_owner"}
@@ -50,9 +50,9 @@ class Layer:
         state: read-only mapping of names to arrays that are not trained.
     """
 
-    _parameters: Mapping[str, Array] = MappingProxyType({})
-    _gradients: Mapping[str, Array] = MappingProxyType({})
-    _state: Mapping[str, Array] = MappingProxyType({})
+    _parameters: Mapping[str, Array] = ReadOnlyMapping({})
+    _gradients: Mapping[str, Array] = ReadOnlyMapping({})
+    _state: Mapping[str, Array] = ReadOnlyMapping({})
     _running_average: RunningAverage | None = None
     _owner: weakref.ref["Layer"] | None = None
     # What a reader's own keeps, and the passes of a plan that a layer of the package goes back
@@ -295,7 +295,7 @@ class Layer:
             for name, layer in self._layers_within().items()
             for key, value in getattr(layer, kind).items()
         }
-        return MappingProxyType({**own, **inner})
+        return ReadOnlyMapping({**own, **inner})
 
     def _layers_within(self) -> dict[str, "Layer"]:
         """The layers within, by name."""

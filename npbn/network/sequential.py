@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
 from npbn.network.one_step import taped_step
 from npbn.network.summary import checked, common_dtype, size, table
+from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import Tape
 
 # What is made anew of a copy's layers.
@@ -102,7 +102,7 @@ class Sequential(Layer):
     @property
     def slices(self) -> Mapping[str, slice]:
         """The place of each parameter in the two vectors."""
-        return MappingProxyType(self._slices)
+        return ReadOnlyMapping(self._slices)
 
     @property
     def dtype(self) -> np.dtype[Any] | None:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from npbn._checks import Array, Setting, float_array, has_shape, integer, number, same_dtype
+from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import repeated
 from npbn.optimizers.piecewise import Piece, cut, norm_of, sweep
 from npbn.optimizers.settings import LearningRate, Settings, checked_rate
@@ -78,7 +78,7 @@ class Optimizer(Settings):
     @property
     def state(self) -> Mapping[str, Array]:
         """name -> vector: what is remembered from update to update. Empty before the first one."""
-        return MappingProxyType(self._remembered())
+        return ReadOnlyMapping(self._remembered())
 
     def step(self, network: Any) -> None:
         """One update of a network, after its backward pass. Weight decay is for weights alone.

@@ -1,7 +1,5 @@
 """Is a backward pass right? The gradient check."""
 
-from types import MappingProxyType
-
 import numpy as np
 
 from npbn import _checks as checks
@@ -9,6 +7,7 @@ from npbn import functional
 from npbn._checks import Array, Statistics
 from npbn.layers import Layer
 from npbn.layers.readers import within
+from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.testing.comparison import Probe, Scalar, compare
 from npbn.testing.report import GradientReport
 
@@ -69,8 +68,8 @@ def gradient_check(
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
     )
     return GradientReport(
-        errors=MappingProxyType({name: each.error for name, each in found.items()}),
-        kinks=MappingProxyType({name: each.kinks for name, each in found.items()}),
+        errors=ReadOnlyMapping({name: each.error for name, each in found.items()}),
+        kinks=ReadOnlyMapping({name: each.kinks for name, each in found.items()}),
         # Where also a claim of 0 would have passed.
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
         tolerance=tolerance,
