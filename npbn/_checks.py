@@ -164,7 +164,7 @@ def epsilon(value: Any, dtype: np.dtype[Any]) -> float:
     return result
 
 
-def integer(name: str, value: Any, *, minimum: int) -> int:
+def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
     """value as a Python int of at least minimum."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected a whole number, got {_kind(value)}")
@@ -172,7 +172,7 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
         result = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected a whole number, got {_kind(value)}") from None
-    if result < minimum:
+    if minimum is not None and result < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {result}")
     return result
 
