@@ -13,13 +13,13 @@ from npbn import plotting
 CURVES = {"With Batch Norm": [0.1, 0.9, 0.95], "Without Batch Norm": [0.1, 0.4]}
 
 
-def drawn(curves=CURVES, batches_per_sample=500):
-    (axes,) = plotting.training_accuracies(curves, batches_per_sample).axes
+def drawn(curves=CURVES, batches_per_sample=500, **options):
+    (axes,) = plotting.training_accuracies(curves, batches_per_sample, **options).axes
     return axes
 
 
-def test_axes_read_as_in_the_lesson():
-    axes = drawn()
+def test_linear_axes_read_as_in_the_lesson():
+    axes = drawn(scale="linear")
     assert axes.get_xlabel() == "Training steps"
     assert axes.get_ylabel() == "Accuracy"
     assert axes.get_title() == "Validation Accuracy During Training"
@@ -29,7 +29,7 @@ def test_axes_read_as_in_the_lesson():
 
 
 def test_legend_names_the_curves_in_the_lower_right():
-    axes = drawn()
+    axes = drawn(scale="linear")
     axes.figure.draw_without_rendering()
     legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == list(CURVES)
