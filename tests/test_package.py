@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "layers": {"numerics", "functional"},
     "network": {"numerics", "functional", "checkpoint", "layers"},
     "training": {
+        "plotting",
         "numerics",
         "functional",
         "checkpoint",

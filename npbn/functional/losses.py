@@ -201,17 +201,15 @@ def _target(
     rows, classes = scores.shape
     smoothing = checks.number("label_smoothing", label_smoothing, minimum=0.0, below=1.0)
     checks.choice("reduction", reduction, ("mean", "sum", "none"))
+    if ignored_label is not None:
+        ignored_label = checks.integer("ignored_label", ignored_label)
+    checks.labels(labels, rows, classes, ignored=ignored_label)
     if ignored_label is None:
-        checks.labels(labels, rows, classes)
         if not (always or smoothing or class_weights is not None or reduction != "mean"):
             return None
         counts = np.ones(rows, bool)
     else:
-        ignored_label = checks.integer("ignored_label", ignored_label)
-        checks.labels(labels, rows)
         counts = labels != ignored_label
-        if counts.any():
-            checks.labels(labels[counts], int(np.count_nonzero(counts)), classes)
     weights = np.ones(classes, scores.dtype)
     if class_weights is not None:
         weights = checks.vector("class_weights", class_weights, classes, scores)

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from small_runs import Interrupting, build, digits, exploding, run
 
-from npbn import SGD, Adam, Dense, Layer, ReLU, Sequential, checkpoint, training_steps
+from npbn import (
+    SGD,
+    Adam,
+    Dense,
+    Layer,
+    ReLU,
+    Sequential,
+    checkpoint,
+    functional,
+    training_steps,
+)
 
 # Sampling
 
@@ -77,13 +87,13 @@ def test_every_500th_step_is_sampled_and_every_1000th_is_kept_if_not_given(tmp_p
     assert kept == [1000, 1002]
 
 
-@pytest.mark.parametrize(("row", "block"), [(0, "0 to 999"), (999, "0 to"), (1499, "1000 to")])
-def test_data_that_are_not_finite_are_refused(row, block):
+@pytest.mark.parametrize("row", [0, 999, 1499])
+def test_data_that_are_not_finite_are_refused(row):
     images, labels = digits(1500)
     images[row, 3] = np.nan
-    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite.* row {block}"):
+    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite, first in row {row}$"):
         run(build(), (images, labels))
-    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite.* row {block}"):
+    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite, first in row {row}$"):
         run(build(), digits(), (images, labels))
 
 
@@ -307,9 +317,9 @@ def test_logits_too_far_apart_for_their_type_are_told_by_the_loss_alone():
 
 
 @pytest.mark.parametrize("steps", [3, 10], ids=["in the last step", "before"])
-def test_ctrl_c_ends_the_run_after_the_running_step_and_is_told(steps):
+def test_ctrl_c_ends_the_run_after_the_running_step_and_is_told_unless_it_was_the_last(steps):
     history = run(build(), digits(), digits(), optimizer=Interrupting(3), steps=steps)
-    assert history.interrupted
+    assert history.interrupted == (steps == 10)
     assert len(history.losses) == 3
     assert history.final_validation_accuracy is not None
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -321,16 +331,35 @@ def test_a_second_one_raises():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_in_the_final_sampling_it_is_told(monkeypatch):
-    network = build()
-    accuracy = network.accuracy
+@pytest.mark.parametrize(
+    ("press", "is_early"),
+    [(1, True), (2, True), (3, False), (4, False), (5, False)],
+    ids=["a step", "a sample", "the last step", "its sample", "the final sample"],
+)
+def test_an_interrupted_run_is_one_that_has_steps_left(press, is_early):
+    calls = []
 
-    def interrupted(*data):
-        os.kill(os.getpid(), signal.SIGINT)
-        return accuracy(*data)
+    def pressing(outputs, targets):
+        calls.append(len(outputs))
+        if len(calls) == press:
+            os.kill(os.getpid(), signal.SIGINT)
+        return functional.softmax_cross_entropy(outputs, targets)
 
-    monkeypatch.setattr(network, "accuracy", interrupted)
-    assert run(network, digits(), digits(), steps=0).interrupted
+    history = run(build(), digits(), digits(50), loss=pressing, steps=2, sample_every=1)
+    assert calls == [60, 50, 50] if is_early else [60, 50, 60, 50, 50]
+    assert history.interrupted == is_early
+    assert len(history.losses) == (1 if is_early else 2)
+
+
+def test_a_run_that_diverged_was_not_interrupted():
+    network, _ = exploding()
+    optimizer = Interrupting(1)
+    optimizer.learning_rate = 1e30
+    options = {"optimizer": optimizer, "on_divergence": "record"}
+    network.layers[0].weight[...] = np.nan
+    history = run(network, steps=9, **options)
+    assert history.diverged_at == 0
+    assert not history.interrupted
 
 
 def test_a_handler_of_the_callers_is_left_alone():
