@@ -147,6 +147,8 @@ def main(arguments=None):
     networks = []
     for use_batch_norm in (False, True):
         net = lesson.NeuralNet(weights, ACTIVATIONS[options.activation], use_batch_norm)
+        if not options.quiet:
+            print(f"Training: {net.name}", flush=True)
         net.history = fit(
             net.network,
             data.train,
@@ -177,9 +179,9 @@ def main(arguments=None):
     demonstrated = (options.weights, options.learning_rate, options.activation, options.batches)
     as_lesson = bool(reported) and demonstrated == ("good", 0.01, "relu", 2000)
     print_demonstration(networks[1].network, data, as_lesson)
-    curves = {net.name: net.history.validation_accuracies for net in networks}
     path = options.output / "mnist_bn.png"
-    plotting.training_accuracies(curves, sample_every).savefig(path, dpi=150)
+    curves = {net.name: net.history for net in networks}
+    plotting.training_accuracies(curves).savefig(path, dpi=150)
     print(f"\nAccuracy curves: {path}")
     return 0
 

@@ -119,6 +119,7 @@ def main():
     histories = {}
     for kind in (WithLayer, WithFunction, WithEquations):
         net = kind(weights, ReLU, True)
+        print(f"training {kind.__name__}", flush=True)
         histories[kind.__name__] = history = fit(
             net.network, train, validation, optimizer=SGD(0.1), steps=200, sample_every=50
         )

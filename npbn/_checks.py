@@ -164,7 +164,7 @@ def epsilon(value: Any, dtype: np.dtype[Any]) -> float:
     return result
 
 
-def integer(name: str, value: Any, *, minimum: int) -> int:
+def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
     """value as a Python int of at least minimum."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected a whole number, got {_kind(value)}")
@@ -172,7 +172,7 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
         result = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected a whole number, got {_kind(value)}") from None
-    if result < minimum:
+    if minimum is not None and result < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {result}")
     return result
 
@@ -227,8 +227,14 @@ def generator(rng: Any, name: str = "rng") -> np.random.Generator:
         ) from None
 
 
-def labels(value: Any, rows: int, classes: int | None = None, name: str = "labels") -> NDArray[Any]:
-    """value, if it is one integer class a row, each from 0 to classes - 1."""
+def labels(
+    value: Any,
+    rows: int,
+    classes: int | None = None,
+    name: str = "labels",
+    ignored: int | None = None,
+) -> NDArray[Any]:
+    """value, if it is one integer class a row, each from 0 to classes - 1, or the ignored one."""
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected an integer array, got {_kind(value)}: pass np.asarray({name})"
@@ -244,8 +250,9 @@ def labels(value: Any, rows: int, classes: int | None = None, name: str = "label
             f"{name}: expected integers, got {value.dtype}: pass {name}.astype(np.int64)"
         )
     has_shape(name, value, (rows,))
-    if classes is not None:
-        low, high = int(value.min()), int(value.max())
+    counted = value if ignored is None else value[value != ignored]
+    if classes is not None and (counted.size or ignored is None):
+        low, high = int(counted.min()), int(counted.max())
         if low < 0 or high >= classes:
             culprit = low if low < 0 else high
             raise ValueError(f"{name}: expected classes 0 to {classes - 1}, got {culprit}")

@@ -192,3 +192,28 @@ def test_the_forgotten_update_fails_and_is_repaired(tmp_path):
     assert trained > 0.9
     assert broken < 0.5
     assert repaired > 0.9
+
+
+def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path):
+    done = run("early_stopping.py", folder=tmp_path)
+    history, ended, best, *table = done.stdout.splitlines()
+    steps = int(re.match(r"History\(([\d,]+) steps", history)[1].replace(",", ""))
+    assert steps < 1667  # of 100 epochs
+    assert f"stopped at step {steps - 1}" in history
+    assert float(best.split()[-1]) <= float(ended.split()[-1]) + 0.02
+    assert table[0].startswith("500 rows: accuracy 0.")
+    assert (tmp_path / "early_stopping.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_loss_of_ones_own_is_checked_and_withstands_outliers(tmp_path):
+    done = run("own_loss.py", folder=tmp_path)
+    assert "passed (tolerance 1e-07)" in done.stdout
+    squared, huber = figures(done.stdout, "squared_error"), figures(done.stdout, "huber")
+    assert huber[0] < 0.2 < 2 < squared[0]
+
+
+def test_the_bars_of_the_main_job_say_whose_they_are(tmp_path):
+    flags = ("--data", "digits", "--batches", "20")
+    lines = run("mnist_bn.py", *flags, folder=tmp_path).stdout.splitlines()
+    assert lines[1:3] == ["Training: Without Batch Norm", "Training: With Batch Norm"]
+    assert "Training:" not in run("mnist_bn.py", *flags, "--quiet", folder=tmp_path).stdout

@@ -38,6 +38,61 @@ def test_cross_entropy_agrees_with_pytorch(dtype, assert_close):
     assert_close(dlogits, logits.grad.numpy())
 
 
+OPTIONS = {
+    "weights": {"class_weights": np.linspace(0, 2, 10)},
+    "smoothing": {"label_smoothing": 0.3},
+    "ignored": {"ignored_label": 4},
+    "ignored and negative": {"ignored_label": -100},
+    "all": {
+        "class_weights": np.linspace(0.3, 2, 10),
+        "label_smoothing": 0.1,
+        "ignored_label": -100,
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+def test_options_agree_with_pytorch(name, reduction, options, dtype, assert_close):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
+    scores, labels = make("softmax_cross_entropy", (60, 10), dtype).values()
+    options = dict(options)
+    if name == "negative_log_likelihood":
+        scores = functional.log_softmax(scores)
+        options.pop("label_smoothing", None)  # PyTorch has it for the cross entropy alone
+    if options.get("ignored_label") == -100:
+        labels[::3] = -100
+    theirs = {
+        "weight": options.get("class_weights"),
+        "ignore_index": options.get("ignored_label", -1),
+        "reduction": reduction,
+    }
+    if "class_weights" in options:
+        options["class_weights"] = options["class_weights"].astype(dtype)
+        theirs["weight"] = torch.from_numpy(options["class_weights"])
+    if "label_smoothing" in options:
+        theirs["label_smoothing"] = options["label_smoothing"]
+    function = torch.nn.functional.nll_loss
+    if name == "softmax_cross_entropy":
+        function = torch.nn.functional.cross_entropy
+    tensor = torch.from_numpy(scores).requires_grad_()
+    expected = function(tensor, torch.from_numpy(labels), **theirs)
+    expected.sum().backward()
+    loss, gradient = getattr(functional, name)(scores, labels, reduction=reduction, **options)
+    assert type(loss) is float or (reduction == "none" and loss.dtype == dtype)
+    assert_close(np.asarray(loss, dtype), expected.detach().numpy())
+    assert_close(gradient, tensor.grad.numpy())
+
+
+@pytest.mark.parametrize("shape", [(60, 10), (2, 3, 4, 5)], ids=str)
+def test_log_softmax_agrees_with_pytorch(shape, dtype, assert_close):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
+    logits = make("softmax", shape, dtype)["logits"]
+    theirs = torch.log_softmax(torch.from_numpy(logits), -1)
+    assert_close(functional.log_softmax(logits), theirs.numpy())
+
+
 @pytest.mark.parametrize("shape", [(60, 10), (6, 3, 4)], ids=str)
 def test_squared_error_agrees_with_pytorch(shape, dtype, assert_close):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
@@ -134,6 +189,68 @@ def test_squared_error_is_symmetric_and_zero_at_the_target(rows, seed):
     np.testing.assert_allclose(y - rows * dy, target, atol=1e-12)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+def test_functional_and_reference_reduce_alike(name, reduction, exact, assert_close):
+    inputs = make(f"{name}, with options", (60, 10)) | {"reduction": reduction}
+    loss, gradient = getattr(functional, name)(**inputs)
+    true_loss, true_gradient = getattr(reference, name)(**exact(inputs))
+    assert_close(np.asarray(loss), true_loss)
+    assert_close(gradient, true_gradient)
+
+
+def test_the_cross_entropy_is_the_likelihood_of_the_log_softmax(assert_close):
+    inputs = make("softmax_cross_entropy, with options", (60, 10))
+    loss, dlogits = functional.softmax_cross_entropy(**inputs)
+    logits = inputs.pop("logits")
+    other, dlog_p = functional.negative_log_likelihood(functional.log_softmax(logits), **inputs)
+    assert loss == pytest.approx(other, rel=1e-14)
+    # As log_softmax says of its gradient.
+    assert_close(dlogits, dlog_p - functional.softmax(logits) * dlog_p.sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("room", [functional, reference])
+def test_ignored_rows_are_as_if_they_were_not_there(name, room):
+    scores, labels = make(name, (60, 10)).values()
+    call = getattr(room, name)
+    loss, gradient = call(scores[20:], labels[20:])
+    labels[:20] = 255
+    for labels_of_type in (labels, labels.astype(np.uint8)):
+        found, whole = call(scores, labels_of_type, ignored_label=255)
+        assert found == pytest.approx(loss, rel=1e-14)
+        np.testing.assert_allclose(whole[20:], gradient, rtol=1e-13)
+        assert not whole[:20].any()
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("room", [functional, reference])
+def test_where_every_row_is_ignored_loss_and_gradient_are_0(name, room):
+    scores, labels = make(name).values()
+    loss, gradient = getattr(room, name)(scores, np.full_like(labels, -1), ignored_label=-1)
+    assert loss == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+def test_options_that_change_nothing_change_no_bit(name, dtype):
+    inputs = make(name, (60, 10), dtype)
+    loss, gradient = getattr(functional, name)(**inputs)
+    for options in ({"label_smoothing": 0}, {"ignored_label": -1}):
+        other, same = getattr(functional, name)(**inputs, **options)
+        assert other == pytest.approx(loss, rel=float(np.finfo(dtype).eps))
+        np.testing.assert_allclose(same, gradient, rtol=2 * np.finfo(dtype).eps)
+
+
+def test_an_impossible_label_that_is_ignored_or_weighs_nothing_is_not_seen():
+    log_p = np.array([[-np.inf, 0.0], [-1.0, -2.0]])
+    weights = np.array([0.0, 1.0])
+    loss, _ = functional.negative_log_likelihood(log_p, np.array([0, 1]), class_weights=weights)
+    assert loss == 2
+    loss, _ = functional.negative_log_likelihood(log_p, np.array([-1, 1]), ignored_label=-1)
+    assert loss == 2
+
+
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "squared_error"])
 def test_a_batch_repeated_has_the_same_mean(name):
     inputs = make(name)
@@ -224,6 +341,15 @@ class TestSoftmaxCrossEntropy:
         )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sure", [5, 30, 80])
+def test_a_log_probability_near_0_keeps_its_digits(sure, dtype):
+    log_p = functional.log_softmax(np.array([[sure + 3, 3, 3]], dtype))
+    true = -np.log1p(2 * np.exp(-np.float64(sure)))
+    assert log_p[0, 0] == pytest.approx(true, rel=3 * float(np.finfo(dtype).eps))
+    np.testing.assert_allclose(log_p[0, 1:], true - sure, rtol=2 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("integer", INTEGERS)
 def test_labels_of_any_integer_type(integer):
     inputs = make("softmax_cross_entropy")
@@ -275,3 +401,47 @@ def test_wrong_labels_are_refused(labels, error, message):
     logits = make("softmax_cross_entropy")["logits"]
     with pytest.raises(error, match=f"^labels: .*{message}"):
         functional.softmax_cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"class_weights": np.ones(4)}, ValueError, r"^class_weights: expected shape \(5,\)"),
+        ({"class_weights": np.ones(5, np.float32)}, TypeError, "^class_weights: expected float64"),
+        ({"class_weights": [1.0] * 5}, TypeError, r"^class_weights: .*pass np.asarray"),
+        ({"class_weights": -np.ones(5)}, ValueError, "^class_weights: .*at least 0, got"),
+        ({"class_weights": np.full(5, np.nan)}, ValueError, "^class_weights: .*finite values"),
+        ({"label_smoothing": 1}, ValueError, "^label_smoothing: .*below 1, got 1"),
+        ({"label_smoothing": True}, TypeError, "^label_smoothing: expected a number"),
+        ({"ignored_label": 1.0}, TypeError, "^ignored_label: expected a whole number"),
+        ({"ignored_label": -2}, ValueError, "^labels: expected classes 0 to 4, got -1"),
+        ({"reduction": "avg"}, ValueError, "^reduction: expected 'mean' or 'sum' or 'none'"),
+        ({"reduction": None}, ValueError, "^reduction: expected 'mean'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+def test_wrong_options_are_refused(name, options, error, message):
+    inputs = make(name)
+    inputs["labels"][2] = -1
+    with pytest.raises(error, match=message):
+        getattr(functional, name)(**inputs, **{"ignored_label": -1} | options)
+
+
+def test_cross_entropy_needs_one_row_an_example():
+    with pytest.raises(ValueError, match=r"^logits: expected shape \(N, classes\)"):
+        functional.softmax_cross_entropy(np.ones((2, 3, 4)), np.zeros((2, 3), int))
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (np.ones((7, 1)), ValueError, r"expected shape \(7, 5\), got \(7, 1\)"),
+        (np.ones(5), ValueError, r"expected shape \(7, 5\), got \(5,\)"),
+        (np.ones((7, 5), np.float32), TypeError, "expected float64 like the first array"),
+        (np.ones((7, 5), int), TypeError, "expected float32 or float64, got int64"),
+        (1.0, TypeError, "expected a float32 or float64 array, got float 1.0"),
+    ],
+)
+def test_a_wrong_target_is_refused(target, error, message):
+    with pytest.raises(error, match=f"^target: .*{message}"):
+        functional.squared_error(np.ones((7, 5)), target)

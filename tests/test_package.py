@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "plotting": set(),
     "layers": {"numerics", "functional"},
     "network": NETWORKS - {"network"},
-    "training": NETWORKS | {"optimizers", "datasets"},
+    "training": NETWORKS | {"optimizers", "datasets", "plotting"},
     "testing": NETWORKS - {"checkpoint"} | {"reference"},
     "experiments": None,
     "lesson": {"checkpoint", "optimizers", "datasets", "plotting", "layers", "network", "training"},

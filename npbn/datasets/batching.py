@@ -29,11 +29,14 @@ def minibatches(
     Returns an iterator whose state() can be stored and given to restore() for the same batches
     again. ValueError if batch_size is more than N or the lengths differ.
     """
-    return Minibatches(images, labels, batch_size, rng)
+    batches = Minibatches(images, labels, batch_size, rng)
+    if labels.ndim > 1:
+        raise _do_not_go_together(images, labels)
+    return batches
 
 
 class Minibatches(Iterator[tuple[Array, Array]]):
-    """The iterator that minibatches returns: see there.
+    """The iterator that minibatches returns: see there. Here labels may be any targets (N, ...).
 
     next(batches) returns new arrays, which belong to the caller; next_into writes the same rows
     into arrays that the caller reuses.
@@ -49,11 +52,8 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         for name, value in (("images", images), ("labels", labels)):
             if not isinstance(value, np.ndarray):
                 raise TypeError(f"{name}: expected an array, got {value!r:.40}")
-        if images.ndim < 1 or labels.shape != images.shape[:1]:
-            raise ValueError(
-                "expected images of shape (N, ...) and labels of shape (N,), "
-                f"got {images.shape} and {labels.shape}"
-            )
+        if images.ndim < 1 or labels.shape[:1] != images.shape[:1]:
+            raise _do_not_go_together(images, labels)
         self._batch_size = _checks.integer("batch_size", batch_size, minimum=1)
         if self._batch_size > len(images):
             raise ValueError(
@@ -92,7 +92,12 @@ class Minibatches(Iterator[tuple[Array, Array]]):
             shape = (self._batch_size, *self._images.shape[1:])
             kept = (self._images, self._labels)
             _checks.output(images_out, shape, self._images.dtype, kept)
-            _checks.output(labels_out, shape[:1], self._labels.dtype, (*kept, images_out))
+            _checks.output(
+                labels_out,
+                (*shape[:1], *self._labels.shape[1:]),
+                self._labels.dtype,
+                (*kept, images_out),
+            )
             self._checked = (images_out, labels_out)
         rows = self._next_rows()
         _gather(self._images, rows, images_out)
@@ -162,6 +167,13 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         self._position = self._batch_size - len(rest)
         self._joined[len(rest) :] = self._order[: self._position]
         return self._joined
+
+
+def _do_not_go_together(images: Array, labels: Array) -> ValueError:
+    return ValueError(
+        "expected images of shape (N, ...) and labels of shape (N,), "
+        f"got {images.shape} and {labels.shape}"
+    )
 
 
 def _gather(array: Array, rows: NDArray[np.intp], out: Array) -> None:

@@ -23,7 +23,13 @@ from npbn.functional.batch_norm import (
 )
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
-from npbn.functional.losses import softmax, softmax_cross_entropy, squared_error
+from npbn.functional.losses import (
+    log_softmax,
+    negative_log_likelihood,
+    softmax,
+    softmax_cross_entropy,
+    squared_error,
+)
 from npbn.functional.rms_norm import rms_norm_backward, rms_norm_forward
 
 __all__ = [
@@ -37,6 +43,8 @@ __all__ = [
     "dropout_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "log_softmax",
+    "negative_log_likelihood",
     "relu_backward",
     "relu_forward",
     "rms_norm_backward",

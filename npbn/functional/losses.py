@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,37 @@ def softmax(logits: Array) -> Array:
 
 
 @quiet()
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+def log_softmax(logits: Array) -> Array:
+    """log(softmax(logits)), over the last axis, with no logarithm of 0.
+
+        log_p   = logits - log(sum(exp(logits)))
+        dlogits = dlog_p - softmax(logits) * sum(dlog_p)      is its backward pass
+
+    logits (..., classes), float32 or float64. Returns an array shaped like logits, with its digits
+    also where a probability is nearly 1. TypeError or ValueError for logits of another type or
+    shape.
+    """
+    checks.batch("logits", logits)
+    largest = logits.argmax(-1, keepdims=True)
+    log_p = logits - np.take_along_axis(logits, largest, -1)
+    others = np.exp(log_p)
+    # The largest one's exponential is 1, beside which small ones would lose their digits.
+    np.put_along_axis(others, largest, 0, -1)
+    log_p -= np.log1p(others.sum(-1, keepdims=True))
+    flush(np, log_p)
+    return log_p
+
+
+@quiet()
+def softmax_cross_entropy(
+    logits: Array,
+    labels: Array,
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignored_label: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Array]:
     """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
@@ -38,16 +68,72 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
 
     logits (N, classes), float32 or float64; labels (N,) of any integer type, from 0 to classes - 1.
     Returns the loss, a float, and dlogits (N, classes). Both keep their digits where p[label] is
-    nearly 1; what would be below the smallest normal number is 0.
-    TypeError or ValueError for logits or labels of another type, shape or range.
+    nearly 1; what would be below the smallest normal number is 0. The options are those of
+    `negative_log_likelihood`: this is the same of log_softmax(logits).
+    TypeError or ValueError for arguments of another type, shape or range.
     """
-    checks.batch("logits", logits)
-    if logits.ndim != 2:
-        raise ValueError(f"logits: expected shape (N, classes), got {logits.shape}")
-    checks.labels(labels, *logits.shape)
+    target = _target(
+        "logits", logits, labels, class_weights, label_smoothing, ignored_label, reduction
+    )
     dlogits = np.empty(logits.shape, logits.dtype)
     operation = _at_work(logits.shape, logits.dtype, get_ident())
-    return operation.forward(np, logits, labels, dlogits), dlogits
+    if target is None:
+        return operation.forward(np, logits, labels, dlogits), dlogits
+    operation.forward(np, logits, target.labels, dlogits)
+    losses, dlogits = target.weighted(operation.losses_of_rows, len(logits) * dlogits)
+    if target.spread is not None:
+        losses -= (target.spread * log_softmax(logits)).sum(-1)
+        dlogits += softmax(logits) * target.spread.sum(-1, keepdims=True) - target.spread
+    return target.reduced(losses, dlogits)
+
+
+@quiet()
+def negative_log_likelihood(
+    log_probabilities: Array,
+    labels: Array,
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignored_label: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Array]:
+    """The mean over the batch of -log_probabilities[label], and its gradient.
+
+        losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
+        loss   = sum(losses) / sum(w[label])
+        dlog_p = -t / sum(w[label])
+
+    with w the class weights, of which 1 is each that is not given, and s the label smoothing: so
+    PyTorch has it. log_probabilities (N, classes), float32 or float64; labels (N,) of any integer
+    type, from 0 to classes - 1.
+
+    class_weights: (classes,), of the same type, 0 or more. label_smoothing: from 0 to below 1.
+    ignored_label: rows with this label count neither in the loss nor in N, and have no gradient;
+    where no row counts, loss and gradient are 0. reduction: "mean"; "sum", not divided; "none":
+    the losses themselves, (N,), and each one's own gradient, -t.
+    Returns the loss, a float, and the gradient (N, classes). TypeError or ValueError for arguments
+    of another type, shape or range.
+    """
+    target = _target(
+        "log_probabilities",
+        log_probabilities,
+        labels,
+        class_weights,
+        label_smoothing,
+        ignored_label,
+        reduction,
+        always=True,
+    )
+    assert target is not None
+    at_label = target.labels[:, np.newaxis]
+    gradient = np.zeros_like(log_probabilities)
+    np.put_along_axis(gradient, at_label, -1, 1)
+    found = -np.take_along_axis(log_probabilities, at_label, 1)[:, 0]
+    losses, gradient = target.weighted(found, gradient)
+    if target.spread is not None:
+        losses -= (target.spread * log_probabilities).sum(-1)
+        gradient -= target.spread
+    return target.reduced(losses, gradient)
 
 
 @quiet()
@@ -68,6 +154,71 @@ def squared_error(y: Array, target: Array) -> tuple[float, Array]:
     loss = float(np.vdot(dy, dy)) / (2 * len(y))
     dy /= len(y)
     return loss, dy
+
+
+class _Target(NamedTuple):
+    """What is to be made likely: a label a row and, with label smoothing, all classes a little."""
+
+    labels: Array  # (N,), 0 where a row does not count
+    weights: Array  # (N,), the label's class weight, 0 where a row does not count
+    spread: Array | None  # (N, classes), w_c s / classes
+    label_smoothing: float
+    reduction: str
+
+    def weighted(self, losses: Array, gradient: Array) -> tuple[Array, Array]:
+        """The rows' losses and gradients by their weights, of which 0 beats an infinity."""
+        weights = (1 - self.label_smoothing) * self.weights
+        counted = np.zeros_like(losses)
+        np.multiply(losses, weights, out=counted, where=weights > 0)
+        return counted, gradient * weights[:, np.newaxis]
+
+    def reduced(self, losses: Array, gradient: Array) -> tuple[Any, Array]:
+        flush(np, gradient)
+        if self.reduction == "none":
+            return losses, gradient
+        total = 1.0
+        if self.reduction == "mean":
+            total = float(self.weights.sum(dtype=np.float64)) or 1.0
+            gradient /= total
+            flush(np, gradient)
+        return float(losses.sum(dtype=np.float64)) / total, gradient
+
+
+def _target(
+    name: str,
+    scores: Array,
+    labels: Array,
+    class_weights: Array | None,
+    label_smoothing: float,
+    ignored_label: int | None,
+    reduction: str,
+    always: bool = False,
+) -> _Target | None:
+    """The target, all arguments being checked; None for the usual one, if not always."""
+    checks.batch(name, scores)
+    if scores.ndim != 2:
+        raise ValueError(f"{name}: expected shape (N, classes), got {scores.shape}")
+    rows, classes = scores.shape
+    smoothing = checks.number("label_smoothing", label_smoothing, minimum=0.0, below=1.0)
+    checks.choice("reduction", reduction, ("mean", "sum", "none"))
+    if ignored_label is not None:
+        ignored_label = checks.integer("ignored_label", ignored_label)
+    checks.labels(labels, rows, classes, ignored=ignored_label)
+    if ignored_label is None:
+        if not (always or smoothing or class_weights is not None or reduction != "mean"):
+            return None
+        counts = np.ones(rows, bool)
+    else:
+        counts = labels != ignored_label
+    weights = np.ones(classes, scores.dtype)
+    if class_weights is not None:
+        weights = checks.vector("class_weights", class_weights, classes, scores)
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ValueError(f"class_weights: expected finite values of at least 0, got {weights}")
+    of_rows = counts.astype(scores.dtype)
+    spread = of_rows[:, np.newaxis] * (smoothing / classes * weights) if smoothing else None
+    labels = np.where(counts, labels, 0).astype(np.intp)
+    return _Target(labels, of_rows * weights[labels], spread, smoothing, reduction)
 
 
 class SoftmaxCrossEntropyOperation(Operation):
@@ -117,6 +268,11 @@ class SoftmaxCrossEntropyOperation(Operation):
             flush(xp, dlogits)
         xp.copyto(self._exact_losses, self._losses)
         return float(xp.dot(self._exact_losses, self._row_ones)) / len(self._losses)
+
+    @property
+    def losses_of_rows(self) -> Array:
+        """-log p[label] of each row of the last forward pass, (N,)."""
+        return self._losses
 
 
 @lru_cache(maxsize=16)

@@ -14,8 +14,8 @@ from npbn.layers.passes import Pass
 from npbn.layers.plan import LastBatch, Mode, Plan
 from npbn.layers.readers import computing, waiting_batches
 from npbn.layers.running_average import RunningAverage
-from npbn.numerics.sums import all_finite
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
+from npbn.numerics.sums import all_finite
 
 # Attributes of a run and of an owner: no copy has them.
 _PASSING = {"_pending", "_owner"}

@@ -89,7 +89,7 @@ def plot_training_accuracies(*args: NeuralNet, **kwargs: Any) -> None:
     for each in args:
         same = sum(other.name == each.name for other in args[: len(curves)])
         curves[f"{each.name} ({same + 1})" if same else each.name] = each.training_accuracies
-    plotting.training_accuracies(curves, kwargs["batches_per_sample"], ax=ax)
+    plotting.training_accuracies(curves, kwargs["batches_per_sample"], ax=ax, scale="linear")
     plt.show()
 
 

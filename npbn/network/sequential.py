@@ -17,9 +17,11 @@ from npbn.layers.plan import Mode, Plan
 from npbn.layers.plans import Plans
 from npbn.layers.readers import computing, runs_as_written, waiting_batches
 from npbn.layers.running_average import lay_side_by_side
+from npbn.network.evaluation import Evaluation, evaluated
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
+from npbn.network.loss import Loss, LossFunction
 from npbn.network.one_step import taped_step
 from npbn.network.summary import checked, common_dtype, size, table
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
@@ -236,6 +238,22 @@ class Sequential(Layer):
                 checks.labels(labels, len(images), classes)
             predicted.append(y.argmax(1))
         return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
+
+    def evaluate(
+        self,
+        x: Array,
+        targets: Array,
+        *,
+        loss: LossFunction = functional.softmax_cross_entropy,
+        statistics: Statistics = "population",
+    ) -> Evaluation:
+        """Loss, accuracy and confusion matrix on x (N, ...) and its targets: print it.
+
+        loss: as for `fit`; targets: what it takes, labels (N,) if none is given. Where they are no
+        labels, of squared_error say, accuracy and confusion are None. Rows of an ignored label
+        count nowhere. TypeError or ValueError for x or targets of another type, shape or range.
+        """
+        return evaluated(self, x, targets, Loss(loss), statistics, "targets")
 
     def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""

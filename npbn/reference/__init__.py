@@ -24,7 +24,13 @@ from npbn.reference.batch_norm import (
 )
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
-from npbn.reference.losses import softmax, softmax_cross_entropy, squared_error
+from npbn.reference.losses import (
+    log_softmax,
+    negative_log_likelihood,
+    softmax,
+    softmax_cross_entropy,
+    squared_error,
+)
 from npbn.reference.rms_norm import rms_norm_backward, rms_norm_forward
 
 __all__ = [
@@ -38,6 +44,8 @@ __all__ = [
     "dropout_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "log_softmax",
+    "negative_log_likelihood",
     "relu_backward",
     "relu_forward",
     "rms_norm_backward",

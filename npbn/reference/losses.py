@@ -18,20 +18,76 @@ def softmax(logits: Array) -> Array:
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+def log_softmax(logits: Array) -> Array:
+    """log_p = logits - log(sum(exp(logits))), over the last axis.
+
+    The largest logit of a row is subtracted first, as for softmax.
+    """
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def softmax_cross_entropy(
+    logits: Array,
+    labels: Array,
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignored_label: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Array]:
     """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
-    logits (N, classes), labels (N,) integers. Returns the loss and dlogits (N, classes).
+    logits (N, classes), labels (N,) integers. Returns the loss and dlogits (N, classes). The
+    options are those of negative_log_likelihood, with which, written as its composition with
+    log_softmax, the gradient is dlogits = dlog_p - p * sum(dlog_p).
     """
-    rows = np.arange(len(labels))
-    shifted = logits - logits.max(-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    dlogits = softmax(logits)
-    dlogits[rows, labels] -= 1
-    return -log_p[rows, labels].mean(), dlogits / len(labels)
+    loss, dlog_p = negative_log_likelihood(
+        log_softmax(logits),
+        labels,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        ignored_label=ignored_label,
+        reduction=reduction,
+    )
+    return loss, dlog_p - softmax(logits) * dlog_p.sum(-1, keepdims=True)
+
+
+def negative_log_likelihood(
+    log_probabilities: Array,
+    labels: Array,
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignored_label: int | None = None,
+    reduction: str = "mean",
+) -> tuple[Any, Array]:
+    """The mean over the batch of -log_probabilities[label], and its gradient.
+
+        losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
+        loss   = sum(losses) / sum(w[label])
+        dlog_p = -t / sum(w[label])
+
+    with w the class weights and s the label smoothing. log_probabilities (N, classes), labels (N,)
+    integers. Rows of the ignored label have no target: they are in no sum. reduction: "mean";
+    "sum", not divided; "none": the losses (N,), and each one's own gradient.
+    """
+    rows, classes = np.arange(len(labels)), log_probabilities.shape[-1]
+    counted = rows if ignored_label is None else rows[labels != ignored_label]
+    weights = np.ones(classes, log_probabilities.dtype) if class_weights is None else class_weights
+    one_hot, target = np.zeros_like(log_probabilities), np.zeros_like(log_probabilities)
+    one_hot[counted, labels[counted]] = 1
+    smooth = (1 - label_smoothing) * one_hot + label_smoothing / classes
+    target[counted] = (weights * smooth)[counted]
+    losses = -(target * log_probabilities).sum(-1)
+    if reduction == "none":
+        return losses, -target
+    # Where no row counts, 0 / 1.
+    total = (weights * one_hot).sum() or 1 if reduction == "mean" else 1
+    return losses.sum() / total, -target / total
 
 
 def squared_error(y: Array, target: Array) -> tuple[float, Array]:

@@ -40,6 +40,8 @@ class Case:
              {"Swish": lambda rng, shape, dtype: Swish()})
         Case("squared_error", ..., ("dy",), is_loss=True)
 
+    variant: what tells it from another case of the same operation, "with options" say; the table
+        has it as "<name>, <variant>". The cases of an operation together give every argument.
     name: the functions are `<name>_forward` and `<name>_backward`; `<name>` alone where forward
         returns no cache (backward then takes the inputs again), or where there is no backward.
     inputs: inputs(rng, shape, dtype) -> the keyword arguments of forward, x of the given shape
@@ -63,6 +65,12 @@ class Case:
     is_loss: bool = False
     has_kinks: bool = False
     shares: tuple[str, ...] = ()
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in the table of all cases."""
+        return f"{self.name}, {self.variant}" if self.variant else self.name
 
     @property
     def has_backward(self) -> bool:

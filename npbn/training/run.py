@@ -2,10 +2,13 @@
 
 import copy
 import math
-from collections.abc import Iterator
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from os import PathLike
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 import numpy as np
@@ -13,17 +16,32 @@ import numpy as np
 from npbn import _checks as checks
 from npbn import checkpoint as checkpoints
 from npbn._checks import Array
-from npbn._history import History, packed, unpacked
 from npbn.datasets.batching import Minibatches, bit_generator_in, plain_state
-from npbn.functional.losses import SoftmaxCrossEntropyOperation, softmax_cross_entropy
+from npbn.functional.losses import SoftmaxCrossEntropyOperation
 from npbn.layers.plan import Mode
 from npbn.layers.readers import adapted, computing, in_callers_context, runs_as_written
 from npbn.network import Sequential
 from npbn.network.inference import first_not_finite, known_shapes
+from npbn.network.loss import Loss
 from npbn.optimizers import Optimizer
+from npbn.training._history import History, packed, unpacked
 
 Data = tuple[Array, Array]
 TRAINING = Mode(True, "batch")
+
+LAST_LOSS = ("loss.outputs", "loss.targets", "loss.value")
+
+
+class _LastRun(NamedTuple):
+    """What tells whether a network's next run shows the same rows in the same order."""
+
+    owner: Callable[[], Any]
+    order: tuple[Any, ...]
+    shown: int
+    told: bool
+
+
+_last_runs: WeakKeyDictionary[Sequential, _LastRun] = WeakKeyDictionary()
 
 
 class Run:
@@ -34,23 +52,33 @@ class Run:
         network: Sequential,
         data: Data,
         optimizer: Optimizer,
-        steps: int,
+        *,
+        steps: int | None,
+        epochs: int | None,
         batch_size: int,
         seed: int,
-        sample_every: int = 1,
+        loss: Any,
         name: str = "data",
+        **settings: Any,
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network: expected a Sequential, got {network!r}")
         if not isinstance(optimizer, Optimizer):
             hint = f": write {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
             raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
-        self.steps = checks.integer("steps", steps, minimum=0)
+        if (steps is None) == (epochs is None):
+            got = "neither" if steps is None else "both"
+            raise ValueError(f"steps: expected a number of steps or epochs=, got {got}")
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
+        self.loss = Loss(loss)
         images = _images(name, data, network)
-        self.classes = _classes(name, images[:batch_size], network)
-        labels = checks.labels(data[1], len(images), self.classes, f"{name}[1]")
-        self.data = images, labels
+        self.row_shape = _output_shape(images[:batch_size], network)[1:]
+        self.data = check_data(name, data, network, self.loss, self.row_shape)
+        targets = self.data[1]
+        if steps is not None:
+            self.steps = checks.integer("steps", steps, minimum=0)
+        else:
+            self.steps = -(-checks.integer("epochs", epochs, minimum=0) * len(images) // batch_size)
         optimizer.check(network)
         self.rng = checks.generator(seed, "seed")
         # What a generator was at first nobody knows later; where it is now goes with the batches.
@@ -58,7 +86,7 @@ class Run:
         self.settings = {
             "batch_size": batch_size,
             "seed": known_seed,
-            "sample_every": sample_every,
+            **settings,
         }
         self.network = network
         self._forward, self._backward = adapted(network.forward), adapted(network.backward)
@@ -66,18 +94,22 @@ class Run:
             self._forward = partial(in_callers_context, self._forward)
             self._backward = partial(in_callers_context, self._backward)
         self.optimizer = optimizer
-        self.batches = Minibatches(images, labels, batch_size, self.rng)
+        self.batches = Minibatches(images, targets, batch_size, self.rng)
         if not runs_as_written(network):
             try:
                 network._release(network._plan_for(images[:batch_size], TRAINING))
             except ValueError as error:
                 raise ValueError(f"batch_size: {batch_size} is too few: {error}") from None
         self.images = np.empty((batch_size, *images.shape[1:]), images.dtype)
-        self.labels = np.empty(batch_size, labels.dtype)
+        self.targets = np.empty((batch_size, *targets.shape[1:]), targets.dtype)
+        self._usual_loss: SoftmaxCrossEntropyOperation | None = None
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        self._known_shape = not any(map(runs_as_written, network._steps))
-        self._loss = SoftmaxCrossEntropyOperation((batch_size, self.classes), images.dtype)
-        self._dlogits = np.empty((batch_size, self.classes), images.dtype)
+        if self.loss.is_usual and not any(map(runs_as_written, network._steps)):
+            shape = batch_size, self.row_shape[0]
+            self._usual_loss = SoftmaxCrossEntropyOperation(shape, images.dtype)
+            self._dlogits = np.empty(shape, images.dtype)
+        # What a reader's loss was asked last, and said: that tells it from another of its name.
+        self._last: tuple[Array, ...] = ()
         self.step = 0
         self.history = History()
         # [update, rate] of a schedule's first and last, which tell it from another of its name.
@@ -97,20 +129,26 @@ class Run:
         rate = self.optimizer.next_rate()
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
-        self.batches.next_into(self.images, self.labels)
-        logits = self._forward(self.images, training=True)
-        if self._known_shape:
-            dlogits = self._dlogits
-            loss = self._loss.forward(np, logits, self.labels, dlogits)
+        self.batches.next_into(self.images, self.targets)
+        outputs = self._forward(self.images, training=True)
+        if self._usual_loss is not None:
+            dy = self._dlogits
+            loss = self._usual_loss.forward(np, outputs, self.targets, dy)
         else:
-            loss, dlogits = softmax_cross_entropy(logits, self.labels)
+            # A reader's function may keep what it is given.
+            targets = self.targets if self.loss.is_own else self.targets.copy()
+            loss, dy = self.loss(outputs, targets)
+            if not self.loss.is_own:
+                self._last = outputs, targets, np.array(loss)
         if on_divergence == "raise" and not math.isfinite(loss):
-            where = first_not_finite(network, network._steps, self.images)
+            where = f"the loss, {self.loss.name}"
+            if self.loss.is_own or not np.isfinite(outputs).all():
+                where = first_not_finite(network, network._steps, self.images)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
             )
-        self._backward(dlogits, input_gradient=False)
+        self._backward(dy, input_gradient=False)
         self.optimizer.step(network)
         return loss
 
@@ -141,6 +179,7 @@ class Run:
 
     def _contents(self) -> tuple[dict[str, Array], dict[str, Any]]:
         arrays, header = packed(self.history)
+        arrays |= dict(zip(LAST_LOSS, self._last, strict=False))
         header |= self._description() | {
             "step": self.step,
             "iterations": self.optimizer.iterations,
@@ -174,6 +213,7 @@ class Run:
             for name in list(arrays)
             if name.startswith("optimizer.")
         }
+        last = tuple(arrays.pop(name) for name in LAST_LOSS if name in arrays)
         generators = self.network.generators
         try:
             step = checks.integer("step", header["step"], minimum=0)
@@ -185,6 +225,7 @@ class Run:
             vectors = dict.fromkeys(kept, self.network.parameter_vector)
             checkpoints.check_arrays(path, kept, vectors)
             scheduled = [self._scheduled(*each) for each in header["scheduled"]]
+            self._check_loss(*last)
             if history.diverged_at is not None and on_divergence == "raise":
                 raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
             self.optimizer.load_state(header["iterations"], kept)
@@ -199,6 +240,7 @@ class Run:
         for name, value in own_arrays.items():
             value[...] = arrays[name]
         self.step, self.history, self.scheduled = step, history, scheduled
+        self._last = last
 
     def _scheduled(self, update: int, rate: float) -> list[float]:
         """Both, if the schedule says so again."""
@@ -209,6 +251,34 @@ class Run:
         if now != checks.number("rate", rate, minimum=0):
             raise ValueError(f"learning_rate({update}): expected {rate} as before, got {now}")
         return [update, rate]
+
+    def _check_loss(self, *last: Array) -> None:
+        """ValueError unless the loss function says the same again."""
+        if last:
+            outputs, targets, loss = last
+            now, _ = self.loss(outputs, targets)
+            if not np.array_equal(now, loss, equal_nan=True):
+                raise ValueError(f"loss: expected {loss} of the last batch as before, got {now}")
+
+    def tell_repetition(self) -> None:
+        """Warn, once a network, where it sees rows of its last run again and others never."""
+        images, seed = self.data[0], self.settings["seed"]
+        owner = images.base if isinstance(images.base, np.ndarray) else images
+        memory = images.__array_interface__
+        order = seed, memory["data"], memory["strides"], images.shape
+        shown = self.steps * self.settings["batch_size"]
+        last = _last_runs.get(self.network)
+        told = last is not None and last.told
+        if last is not None and last.order == order and last.owner() is owner and not told:
+            least, most = sorted((shown, last.shown))
+            if told := seed is not None and least > 0 and most < len(images):
+                warnings.warn(
+                    f"seed={seed}, as in the last run of this network: it sees the same {least:,} "
+                    f"of {len(images):,} rows again. Ask for all steps in one call, or pass "
+                    "seed=rng, one numpy.random.Generator for all calls",
+                    stacklevel=3,
+                )
+        _last_runs[self.network] = _LastRun(weakref.ref(owner), order, shown, told)
 
     def _sharing(self) -> list[list[str]]:
         """The names of the sources of randomness that are one, the batches' being called seed."""
@@ -226,6 +296,7 @@ class Run:
         rates = self.optimizer.learning_rate
         return {
             "layers": self.network._description(),
+            "loss": self.loss.description,
             "optimizer": repr(self.optimizer),
             "sharing of generators": self._sharing(),
             "checksum of rates": crc32(rates.data) if isinstance(rates, np.ndarray) else None,
@@ -234,15 +305,18 @@ class Run:
         }
 
 
-def check_data(name: str, data: Data, network: Sequential, classes: int) -> Data:
-    """data, if they are images that the network takes, and a label for each, of so many classes."""
+def check_data(
+    name: str, data: Data, network: Sequential, loss: Loss, row_shape: tuple[int, ...]
+) -> Data:
+    """data, if they are images that the network takes, and targets that go with its outputs."""
     images = _images(name, data, network)
-    return images, checks.labels(data[1], len(images), classes, f"{name}[1]")
+    shape = (len(images), *row_shape)
+    return images, loss.check(f"{name}[1]", data[1], shape, images.dtype)
 
 
 def _images(name: str, data: Data, network: Sequential) -> Array:
     if not isinstance(data, tuple) or len(data) != 2:
-        raise TypeError(f"{name}: expected a pair (images, labels), got a {type(data).__name__}")
+        raise TypeError(f"{name}: expected a pair (images, targets), got a {type(data).__name__}")
     name, images = f"{name}[0]", data[0]
     network._check_type(images, name)
     try:
@@ -252,19 +326,22 @@ def _images(name: str, data: Data, network: Sequential) -> Array:
     return images
 
 
-def _classes(name: str, images: Array, network: Sequential) -> int:
-    """How many classes the network tells apart."""
+def _output_shape(images: Array, network: Sequential) -> tuple[int, ...]:
+    """The shape of the network's output."""
     *_, shape = shapes = known_shapes(network._steps, images.shape)
     if len(shapes) <= len(network._steps):
         # A reader's layer decides: see what a copy of it makes of a batch.
         shape = next(copy.deepcopy(network)._inferred(images, "population")).shape
-    if len(shape) != 2:
-        raise ValueError(f"network: expected an output (N, classes), got {shape} for {name}")
-    return shape[-1]
+    return shape
 
 
-def check_finite(name: str, images: Array) -> None:
-    """ValueError where they are not."""
-    for start in range(0, len(images), 1000):
-        if not np.isfinite(images[start : start + 1000]).all():
-            raise ValueError(f"{name}[0]: not finite, first in row {start} to {start + 999}")
+def check_finite(name: str, data: Data, loss: Loss) -> None:
+    """ValueError where the images, or numbers that are npbn's own loss's targets, are not."""
+    for place, array in enumerate(data):
+        if place and not (loss.is_own and array.dtype.kind == "f"):
+            continue
+        for start in range(0, len(array), 1000):
+            finite = np.isfinite(array[start : start + 1000])
+            if not finite.all():
+                row = start + int(np.argwhere(~finite)[0, 0])
+                raise ValueError(f"{name}[{place}]: not finite, first in row {row}")

@@ -13,9 +13,9 @@ def each(cases, names="case"):
     """A test's parameter: the cases, or tuples (case, ...) of as many as names."""
     cases = list(cases)
     ids = [
-        "-".join(str(getattr(value, "name", value)) for value in case)
+        "-".join(str(getattr(value, "key", value)) for value in case)
         if isinstance(case, tuple)
-        else case.name
+        else case.key
         for case in cases
     ]
     return pytest.mark.parametrize(names, cases, ids=ids)

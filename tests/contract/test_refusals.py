@@ -202,6 +202,8 @@ def wrong_inputs(case, inputs):
             for wrong, message in wrong_arrays(key, right, still_right, len(floats) == 1):
                 if not (wrong is None and defaults[key].default is None):
                     yield key, wrong, message
+        elif key == "ignored_label":
+            yield from ((key, each, "expected") for each in (1.5, True, "2", [1]))
         elif key == "rng":
             yield from ((key, each, "expected") for each in NO_GENERATORS)
         elif type(right) is float:

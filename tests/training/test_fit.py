@@ -5,12 +5,23 @@ import os
 import signal
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
 from small_runs import Interrupting, build, digits, exploding, run
 
-from npbn import SGD, Adam, Dense, Layer, ReLU, Sequential, checkpoint, training_steps
+from npbn import (
+    SGD,
+    Adam,
+    Dense,
+    Layer,
+    ReLU,
+    Sequential,
+    checkpoint,
+    functional,
+    training_steps,
+)
 
 # Sampling
 
@@ -77,14 +88,193 @@ def test_every_500th_step_is_sampled_and_every_1000th_is_kept_if_not_given(tmp_p
     assert kept == [1000, 1002]
 
 
-@pytest.mark.parametrize(("row", "block"), [(0, "0 to 999"), (999, "0 to"), (1499, "1000 to")])
-def test_data_that_are_not_finite_are_refused(row, block):
+@pytest.mark.parametrize("row", [0, 999, 1499])
+def test_data_that_are_not_finite_are_refused(row):
     images, labels = digits(1500)
     images[row, 3] = np.nan
-    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite.* row {block}"):
+    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite, first in row {row}$"):
         run(build(), (images, labels))
-    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite.* row {block}"):
+    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite, first in row {row}$"):
         run(build(), digits(), (images, labels))
+
+
+def test_validation_loss_is_sampled_beside_the_accuracy():
+    network, alone, validation = build(), build(), digits(40, seed=1)
+    history = run(network, digits(), validation, steps=8, batch_size=10, sample_every=3)
+    steps = training_steps(alone, digits(), optimizer=SGD(0.1), steps=8, batch_size=10)
+    sampled = [alone.evaluate(*validation).loss for step, _ in steps if step % 3 == 0]
+    assert history.validation_losses == sampled
+    assert history.final_validation_loss == alone.evaluate(*validation).loss
+
+
+@pytest.mark.parametrize("count", [7, 100, 1000])
+@pytest.mark.parametrize("validation", [[], [digits(40, seed=1)]], ids=["alone", "beside"])
+def test_training_rows_are_sampled_if_asked_for(count, validation):
+    network = build()
+    history = run(network, digits(), *validation, steps=8, sample_every=3, sample_training=count)
+    images, labels = digits()
+    # Evenly spaced: data may be sorted.
+    rows = {7: [0, 14, 28, 42, 57, 71, 85]}.get(count, list(range(100)))
+    found = network.evaluate(images[rows], labels[rows])
+    assert history.sample_steps == [0, 3, 6]
+    assert len(history.training_accuracies) == len(history.training_losses) == 3
+    assert history.final_training_accuracy == found.accuracy
+    assert len(history.validation_losses) == (3 if validation else 0)
+    plain = run(build(), digits(), *validation, steps=8, sample_every=3)
+    assert plain.losses == history.losses
+    assert plain.training_accuracies == plain.training_losses == []
+    assert plain.final_training_accuracy is None
+
+
+def test_what_was_not_sampled_before_a_resume_is_nan(tmp_path):
+    options = {"checkpoint": tmp_path / "run", "resume": True}
+    options |= {"sample_every": 2, "sample_training": 10}
+    run(steps=3, **options)
+    history = run(build(), digits(), digits(), steps=6, **options)
+    assert history.sample_steps == [0, 2, 4]
+    assert [math.isnan(value) for value in history.validation_losses] == [True, True, False]
+    assert [math.isnan(value) for value in history.validation_accuracies] == [True, True, False]
+    history = run(steps=8, **options)
+    assert [math.isnan(value) for value in history.validation_losses] == [True, True, False, True]
+    assert not any(map(math.isnan, history.training_accuracies))
+    with pytest.raises(ValueError, match="its sample_training is 10, not None"):
+        run(steps=9, **options | {"sample_training": None})
+
+
+# Epochs
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "steps"), [(0, 10, 0), (1, 10, 10), (3, 60, 5), (2, 30, 7)]
+)
+def test_epochs_are_as_many_steps_as_show_every_row_so_often(epochs, batch_size, steps):
+    options = {"batch_size": batch_size, "optimizer": SGD(0.1)}
+    history = run(steps=None, epochs=epochs, **options)
+    assert history.losses == run(steps=steps, **options).losses
+    assert len(history.losses) == steps
+    made = training_steps(build(), digits(), epochs=epochs, **options)
+    assert [loss for _, loss in made] == history.losses
+
+
+@pytest.mark.parametrize(("length", "got"), [({}, "neither"), ({"steps": 3, "epochs": 1}, "both")])
+def test_steps_or_epochs_are_asked_for(length, got):
+    message = rf"^steps: expected a number of steps or epochs=, got {got}$"
+    with pytest.raises(ValueError, match=message):
+        training_steps(build(), digits(), optimizer=SGD(0.1), **length)
+    with pytest.raises(ValueError, match=message):
+        run(**{"steps": None} | length)
+
+
+# Callbacks
+
+
+def test_a_callback_sees_the_network_and_the_history_after_each_sample():
+    network, seen = build(), []
+
+    def callback(trained, history):
+        assert trained is network
+        seen.append((len(history.losses), list(history.sample_steps)))
+        assert history.validation_accuracies[-1] == network.accuracy(*digits())
+        assert history.seconds > 0
+
+    history = run(network, digits(), digits(), steps=8, sample_every=3, callback=callback)
+    assert seen == [(1, [0]), (4, [0, 3]), (7, [0, 3, 6])]
+    assert history.stopped_at is None
+    assert history.losses == run(steps=8).losses
+
+
+def test_without_anything_to_sample_it_is_called_as_often():
+    seen = []
+    run(steps=8, sample_every=3, callback=lambda network, history: seen.append(history.losses[-1]))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("true", [True, np.True_])
+def test_a_callback_may_end_the_run(true, tmp_path):
+    def callback(network, history):
+        return true if len(history.losses) > 5 else None
+
+    path, options = tmp_path / "run", {"steps": 20, "sample_every": 3, "callback": callback}
+    history = run(build(), digits(), digits(), checkpoint=path, **options)
+    assert history.stopped_at == 6
+    assert len(history.losses) == 7
+    assert not history.interrupted
+    assert history.sample_steps == [0, 3, 6]
+    assert history.final_validation_accuracy == history.validation_accuracies[-1]
+    assert "stopped at step 6" in repr(history)
+    # It has ended; without a callback it goes on.
+    again = run(build(), digits(), digits(), checkpoint=path, resume=True, **options)
+    assert (again.stopped_at, again.losses) == (6, history.losses)
+    on = run(steps=20, sample_every=3, checkpoint=path, resume=True)
+    assert on.stopped_at is None
+    assert on.losses == run(steps=20).losses
+
+
+@pytest.mark.parametrize("answer", [0.93, 1, "stop", []])
+def test_a_callback_that_returns_something_else_is_told(answer):
+    with pytest.raises(TypeError, match=r"^callback: expected True to end the run, or"):
+        run(callback=lambda network, history: answer)
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(
+        TypeError, match=r"^callback: expected a function \(network, history\), got 3"
+    ):
+        run(callback=3)
+
+
+# The same rows again
+
+
+def calls_of(make_options, steps=1, network=None, data=None, again=None):
+    """What is warned in three calls."""
+    network, data = network or build(), data or digits(200)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            (again or run)(network, data, steps=steps, batch_size=20, **make_options())
+    return [str(each.message) for each in told], {each.filename for each in told}
+
+
+def stepping(network, data, **options):
+    for _ in training_steps(network, data, optimizer=SGD(0.1), **options):
+        pass
+
+
+@pytest.mark.parametrize("again", [run, stepping])
+def test_calls_that_see_the_same_few_rows_are_told_once(again):
+    told, files = calls_of(dict, steps=3, again=again)
+    assert told == [
+        "seed=0, as in the last run of this network: it sees the same 60 of 200 rows again. Ask "
+        "for all steps in one call, or pass seed=rng, one numpy.random.Generator for all calls"
+    ]
+    assert files == {again.__code__.co_filename}
+
+
+def test_views_of_the_same_data_are_the_same_data():
+    images, labels = digits(400)
+    network = build()
+    run(network, (images[:200], labels[:200]), steps=1)
+    with pytest.warns(UserWarning, match="the same 60 of 200 rows"):
+        run(network, (images[:200], labels[:200]), steps=1)
+
+
+def seeds():
+    return iter(range(9))
+
+
+def test_whoever_does_as_it_says_or_sees_all_rows_is_not_told(tmp_path):
+    rng, counter, kept = np.random.default_rng(0), seeds(), tmp_path / "run"
+    assert calls_of(lambda: {"seed": rng})[0] == []
+    assert calls_of(lambda: {"seed": next(counter)})[0] == []
+    assert calls_of(lambda: {"seed": None})[0] == []
+    assert calls_of(dict, steps=10)[0] == []
+    assert calls_of(dict, steps=0)[0] == []
+    assert calls_of(lambda: {"checkpoint": kept, "resume": True}, steps=3)[0] == []
+    network, images, labels = build(), *digits(400)
+    for part in (slice(0, 200), slice(200, 400)):
+        run(network, (images[part], labels[part]), steps=1)
+        run(build(), (images[part], labels[part]), steps=1)
 
 
 # What is told meanwhile, and what time and threads it takes
@@ -307,9 +497,9 @@ def test_logits_too_far_apart_for_their_type_are_told_by_the_loss_alone():
 
 
 @pytest.mark.parametrize("steps", [3, 10], ids=["in the last step", "before"])
-def test_ctrl_c_ends_the_run_after_the_running_step_and_is_told(steps):
+def test_ctrl_c_ends_the_run_after_the_running_step_and_is_told_unless_it_was_the_last(steps):
     history = run(build(), digits(), digits(), optimizer=Interrupting(3), steps=steps)
-    assert history.interrupted
+    assert history.interrupted == (steps == 10)
     assert len(history.losses) == 3
     assert history.final_validation_accuracy is not None
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -321,16 +511,35 @@ def test_a_second_one_raises():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_in_the_final_sampling_it_is_told(monkeypatch):
-    network = build()
-    accuracy = network.accuracy
+@pytest.mark.parametrize(
+    ("press", "is_early"),
+    [(1, True), (2, True), (3, False), (4, False), (5, False)],
+    ids=["a step", "a sample", "the last step", "its sample", "the final sample"],
+)
+def test_an_interrupted_run_is_one_that_has_steps_left(press, is_early):
+    calls = []
 
-    def interrupted(*data):
-        os.kill(os.getpid(), signal.SIGINT)
-        return accuracy(*data)
+    def pressing(outputs, targets):
+        calls.append(len(outputs))
+        if len(calls) == press:
+            os.kill(os.getpid(), signal.SIGINT)
+        return functional.softmax_cross_entropy(outputs, targets)
 
-    monkeypatch.setattr(network, "accuracy", interrupted)
-    assert run(network, digits(), digits(), steps=0).interrupted
+    history = run(build(), digits(), digits(50), loss=pressing, steps=2, sample_every=1)
+    assert calls == [60, 50, 50] if is_early else [60, 50, 60, 50, 50]
+    assert history.interrupted == is_early
+    assert len(history.losses) == (1 if is_early else 2)
+
+
+def test_a_run_that_diverged_was_not_interrupted():
+    network, _ = exploding()
+    optimizer = Interrupting(1)
+    optimizer.learning_rate = 1e30
+    options = {"optimizer": optimizer, "on_divergence": "record"}
+    network.layers[0].weight[...] = np.nan
+    history = run(network, steps=9, **options)
+    assert history.diverged_at == 0
+    assert not history.interrupted
 
 
 def test_a_handler_of_the_callers_is_left_alone():

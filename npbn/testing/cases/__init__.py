@@ -9,9 +9,9 @@ from npbn.testing.case import Case
 
 CASES: Mapping[str, Case] = MappingProxyType(
     {
-        case.name: case
+        case.key: case
         for file in pkgutil.iter_modules(__path__)
         for case in importlib.import_module(f"{__name__}.{file.name}").CASES
     }
 )
-"""Every operation of `functional` and `reference` -> its case."""
+"""Every operation of `functional` and `reference` -> its case; "name, variant" -> another one."""

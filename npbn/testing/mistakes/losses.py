@@ -3,6 +3,7 @@
 import numpy as np
 
 from npbn import reference
+from npbn._checks import Array
 from npbn.testing.mistake import Pieces, mistakes_of
 
 
@@ -84,6 +85,143 @@ _CROSS_ENTROPY = (
 )
 
 
+def _target_pieces(p: Pieces) -> None:
+    p.classes = p.class_weights.shape[0]
+    p.counted = (p.labels != p.ignored_label)[:, np.newaxis]
+    p.one_hot = p.counted * np.eye(p.classes)[p.labels]
+    p.weighted = p.one_hot * p.class_weights
+    p.total = p.weighted.sum()
+    p.target = p.class_weights * (
+        (1 - p.label_smoothing) * p.one_hot + p.label_smoothing / p.classes * p.counted
+    )
+
+
+def _weighted_pieces(p: Pieces) -> None:
+    _target_pieces(p)
+    p.softmax = reference.softmax(p.logits)
+
+
+def _cross_entropy_of(p: Pieces, target: Array) -> Array:
+    """The gradient for another target."""
+    return p.dloss * (p.softmax * target.sum(1, keepdims=True) - target) / p.total
+
+
+_mistake = mistakes_of("softmax_cross_entropy, with options", _weighted_pieces)
+_WEIGHTED_CROSS_ENTROPY = (
+    _mistake(
+        "1/N",
+        "is divided by N, not by the sum of the labels' weights",
+        dlogits=lambda p: p.dlogits * p.total / p.rows,
+    ),
+    _mistake(
+        "by the rows that count",
+        "is divided by how many rows count, not by the sum of their labels' weights",
+        dlogits=lambda p: p.dlogits * p.total / p.counted.sum(),
+    ),
+    _mistake(
+        "the ignored rows count",
+        "has the gradient of the ignored rows, too",
+        dlogits=lambda p: (
+            p.dlogits
+            + p.dloss * (1 - p.counted) * (p.softmax - np.eye(p.classes)[p.labels]) / p.total
+        ),
+    ),
+    _mistake(
+        "smooth, but not weighted",
+        "has class weights at the labels, but not in what label smoothing adds",
+        dlogits=lambda p: _cross_entropy_of(
+            p,
+            (1 - p.label_smoothing) * p.weighted + p.label_smoothing / p.classes * p.counted,
+        ),
+    ),
+    _mistake(
+        "the label's weight for all",
+        "has the label's class weight for every class in what label smoothing adds",
+        dlogits=lambda p: _cross_entropy_of(
+            p, p.target / p.class_weights * p.weighted.sum(1, keepdims=True)
+        ),
+    ),
+    _mistake(
+        "not smoothed",
+        "is the one without label smoothing",
+        dlogits=lambda p: _cross_entropy_of(p, p.weighted),
+    ),
+    _mistake(
+        "smoothed over the others",
+        "has label smoothing among the other classes alone",
+        dlogits=lambda p: _cross_entropy_of(
+            p,
+            np.where(
+                p.one_hot == 1,
+                (1 - p.label_smoothing) * p.weighted,
+                p.counted * p.class_weights * p.label_smoothing / (p.classes - 1),
+            ),
+        ),
+    ),
+    _mistake(
+        "softmax unweighted",
+        "lacks the target's sum, which is no longer 1, as the factor of softmax",
+        dlogits=lambda p: p.dloss * (p.counted * p.softmax - p.target) / p.total,
+    ),
+)
+
+
+def _likelihood_pieces(p: Pieces) -> None:
+    p.classes = p.log_probabilities.shape[-1]
+    p.one_hot = np.eye(p.classes)[p.labels]
+
+
+_mistake = mistakes_of("negative_log_likelihood", _likelihood_pieces)
+_LIKELIHOOD = (
+    _mistake(
+        "no 1/N",
+        "is not divided by N: the loss is a mean over the batch",
+        dlog_probabilities=lambda p: p.rows * p.dlog_probabilities,
+    ),
+    _mistake(
+        "1/p",
+        "is -1/p at the labels: that is the gradient by the probabilities, not by their logarithms",
+        dlog_probabilities=lambda p: p.dlog_probabilities / np.exp(p.log_probabilities),
+    ),
+    _mistake(
+        "softmax as well",
+        "has softmax's part in it: that belongs to log_softmax",
+        dlog_probabilities=lambda p: p.dloss * (np.exp(p.log_probabilities) - p.one_hot) / p.rows,
+    ),
+    _mistake(
+        "another row's labels",
+        "has the labels of the row before",
+        dlog_probabilities=lambda p: -p.dloss * np.roll(p.one_hot, 1, 0) / p.rows,
+    ),
+)
+
+_mistake = mistakes_of("negative_log_likelihood, with options", _target_pieces)
+_WEIGHTED_LIKELIHOOD = (
+    _mistake(
+        "1/N",
+        "is divided by N, not by the sum of the labels' weights",
+        dlog_probabilities=lambda p: p.dlog_probabilities * p.total / p.rows,
+    ),
+    _mistake(
+        "the ignored rows count",
+        "has the gradient of the ignored rows, too",
+        dlog_probabilities=lambda p: (
+            p.dlog_probabilities - p.dloss * (1 - p.counted) * np.eye(p.classes)[p.labels] / p.total
+        ),
+    ),
+    _mistake(
+        "not smoothed",
+        "is the one without label smoothing",
+        dlog_probabilities=lambda p: -p.dloss * p.weighted / p.total,
+    ),
+    _mistake(
+        "unweighted",
+        "has no class weights",
+        dlog_probabilities=lambda p: p.dlog_probabilities / p.class_weights,
+    ),
+)
+
+
 def _squared_error_pieces(p: Pieces) -> None:
     p.examples, p.difference = len(p.y), p.y - p.target
 
@@ -129,4 +267,10 @@ _SQUARED_ERROR = (
     ),
 )
 
-MISTAKES = (*_CROSS_ENTROPY, *_SQUARED_ERROR)
+MISTAKES = (
+    *_CROSS_ENTROPY,
+    *_WEIGHTED_CROSS_ENTROPY,
+    *_LIKELIHOOD,
+    *_WEIGHTED_LIKELIHOOD,
+    *_SQUARED_ERROR,
+)

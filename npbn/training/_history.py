@@ -1,0 +1,110 @@
+"""What happened in a training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npbn import plotting
+from npbn._checks import Array, integer, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SAMPLES = ("validation_accuracies", "validation_losses", "training_accuracies", "training_losses")
+_CURVES = ("losses", "sample_steps", *SAMPLES)
+
+
+@dataclass(repr=False)
+class History:
+    """What happened in a training run; plot() draws it.
+
+    losses: the loss of each step's batch, before its update. sample_steps: the steps, counted from
+    0, after which samples were taken, all with population statistics: validation_accuracies and
+    validation_losses; with sample_training also training_accuracies and training_losses, of so many
+    training rows. Each of these has one value a sample, NaN where it was not taken then, or none at
+    all: accuracies are of labels, so a regression has losses alone.
+    final_validation_accuracy, final_validation_loss, final_training_accuracy: after the last step;
+    None where there is none. seconds: of the training loop, sampling included. diverged_at: the
+    step whose loss was not finite, or None. stopped_at: the step after which the callback ended the
+    run, or None. interrupted: whether Ctrl-C ended the run before its last step.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    sample_steps: list[int] = field(default_factory=list)
+    validation_accuracies: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+    training_accuracies: list[float] = field(default_factory=list)
+    training_losses: list[float] = field(default_factory=list)
+    final_validation_accuracy: float | None = None
+    final_validation_loss: float | None = None
+    final_training_accuracy: float | None = None
+    seconds: float = 0.0
+    diverged_at: int | None = None
+    stopped_at: int | None = None
+    interrupted: bool = False
+
+    def plot(self) -> Figure:
+        """Draw losses and accuracies over the steps: `plotting.history(self)`."""
+        return plotting.history(self)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.losses):,} steps"]
+        if self.losses:
+            parts.append(f"last loss {self.losses[-1]:.4g}")
+        if self.final_validation_accuracy is not None:
+            parts.append(f"final validation accuracy {self.final_validation_accuracy:.4f}")
+        elif self.final_validation_loss is not None:
+            parts.append(f"final validation loss {self.final_validation_loss:.4g}")
+        if self.diverged_at is not None:
+            parts.append(f"diverged at step {self.diverged_at}")
+        if self.stopped_at is not None:
+            parts.append(f"stopped at step {self.stopped_at}")
+        if self.interrupted:
+            parts.append("interrupted")
+        return f"History({', '.join(parts)}, {self.seconds:.1f} s)"
+
+
+def add_sample(history: History, steps: list[int], found: Mapping[str, float | None]) -> None:
+    """The same sample for each of these steps."""
+    history.sample_steps += steps
+    for name in SAMPLES:
+        values, value = getattr(history, name), found.get(name)
+        if value is not None or values:
+            missing = len(history.sample_steps) - len(steps) - len(values)
+            values += [math.nan] * missing
+            values += [math.nan if value is None else value] * len(steps)
+
+
+def packed(history: History) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays and plain values for a checkpoint, from which `unpacked` makes an equal History."""
+    arrays = {f"history.{name}": np.array(getattr(history, name), np.float64) for name in _CURVES}
+    names = ("seconds", "diverged_at", "stopped_at")
+    return arrays, {name: getattr(history, name) for name in names}
+
+
+def unpacked(arrays: dict[str, Array], header: Mapping[str, Any], step: int) -> History:
+    """The History of a run of so many steps; takes its arrays out of arrays.
+
+    KeyError, TypeError or ValueError for what `packed` cannot have made.
+    """
+    losses, steps, *samples = (arrays.pop(f"history.{name}").tolist() for name in _CURVES)
+    if len(losses) != step or any(len(each) not in (0, len(steps)) for each in samples):
+        raise ValueError(f"a history of {len(losses)} losses for {step} steps")
+    ended = {name: header[name] for name in ("diverged_at", "stopped_at")}
+    for name, at in ended.items():
+        if at is not None and integer(name, at, minimum=0) != step - 1:
+            raise ValueError(f"a run of {step} steps that ended at step {at}")
+    history = History(
+        [float(loss) for loss in losses],
+        [int(number("sample_steps", each, minimum=0)) for each in steps],
+        seconds=number("seconds", header["seconds"], minimum=0),
+        **ended,
+    )
+    for name, values in zip(SAMPLES, samples, strict=True):
+        setattr(history, name, [float(value) for value in values])
+    return history
