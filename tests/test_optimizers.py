@@ -603,7 +603,7 @@ def test_a_rate_set_between_two_questions_is_the_next_one():
 
 def test_a_setting_that_there_is_not_is_refused_with_those_that_there_are():
     optimizer = SGD(0.1)
-    with pytest.raises(AttributeError, match=r"^SGD: no setting 'lr': set one of learning_rate, m"):
+    with pytest.raises(AttributeError, match=r"^SGD: no setting 'lr', it is learning_rate: set"):
         optimizer.lr = 0.2
     with pytest.raises(AttributeError):
         optimizer.iterations = 3

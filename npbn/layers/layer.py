@@ -21,7 +21,7 @@ from npbn.numerics.sums import all_finite
 _PASSING = {"_pending", "_owner"}
 
 
-class Layer:
+class Layer(checks.Settings):
     """The base of all layers, and of a reader's own.
 
     A layer of one's own provides:
@@ -177,7 +177,7 @@ class Layer:
             y[...] = np.nan
         plan.follow(np, is_finite)
         plan.remember(layers)
-        self._pending = plan, 0, len(layers)
+        vars(self)["_pending"] = plan, 0, len(layers)
         self._release(plan)
         return y
 
@@ -203,7 +203,7 @@ class Layer:
         """No pass of this plan is pending any more."""
         for each in (self, *self._leaves):
             if each._pending is not None and each._pending[0] is plan:
-                each._pending = None
+                vars(each)["_pending"] = None
 
     @property
     def _leaves(self) -> tuple["Layer", ...]:

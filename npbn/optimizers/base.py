@@ -1,5 +1,6 @@
 """What all optimizers share: one update of two vectors, checked, piece by piece."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,10 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from npbn._checks import Array, Setting, float_array, has_shape, integer, number, same_dtype
+from npbn._checks import (
+    Array,
+    Setting,
+    Settings,
+    float_array,
+    has_shape,
+    integer,
+    number,
+    same_dtype,
+)
 from npbn.numerics.tape import repeated
 from npbn.optimizers.piecewise import Piece, cut, norm_of, sweep
-from npbn.optimizers.settings import LearningRate, Settings, checked_rate
+from npbn.optimizers.settings import LearningRate, checked_rate, shown
 
 Vectors = tuple[Array | None, Array | None, Array | None]
 _NONE: Vectors = (None, None, None)
@@ -157,6 +167,14 @@ class Optimizer(Settings):
     def __getstate__(self) -> dict[str, Any]:
         # The pieces are views of other vectors than a copy's.
         return vars(self) | {"_vectors": _NONE, "_pieces": []}
+
+    def __repr__(self) -> str:
+        settings = [
+            f"{name}={shown(getattr(self, name))}"
+            for name, each in inspect.signature(type(self)).parameters.items()
+            if each.default is each.empty or getattr(self, name) != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(settings)})"
 
     def _changed(self) -> None:
         self._asked = None

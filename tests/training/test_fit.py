@@ -329,7 +329,7 @@ def test_in_the_final_sampling_it_is_told(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         return accuracy(*data)
 
-    monkeypatch.setattr(network, "accuracy", interrupted)
+    monkeypatch.setattr(type(network), "accuracy", staticmethod(interrupted))
     assert run(network, digits(), digits(), steps=0).interrupted
 
 
