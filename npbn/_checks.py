@@ -82,14 +82,30 @@ def batch(name: str, value: Any, features: int | None = None) -> Array:
     if array.size == 0:
         raise ValueError(f"{name}: expected at least one value, got the empty shape {array.shape}")
     if features is not None and array.shape[-1] != features:
-        raise ValueError(f"{name}: expected (..., {features}), got {array.shape}")
+        raise ValueError(
+            f"{name}: expected (..., {features}), got {array.shape}"
+            + features_elsewhere(name, array.shape, features)
+        )
     return array
+
+
+def features_elsewhere(name: str, shape: tuple[int, ...], features: int) -> str:
+    """What to type where the features of an array of that shape seem not to lie last; or ""."""
+    if len(shape) > 2 and math.prod(shape[1:]) == features:
+        return f": pass {name}.reshape(len({name}), -1)"
+    axis = next((axis for axis in (*range(1, len(shape) - 1), 0) if shape[axis] == features), None)
+    if axis is None:
+        return ""
+    return f": if axis {axis} has the features, pass np.moveaxis({name}, {axis}, -1)"
 
 
 def vector(name: str, value: Any, features: int, like: Array) -> Array:
     """A float array of shape (features,) and of like's type."""
     array = float_array(name, value)
-    has_shape(name, array, (features,))
+    if array.shape != (features,):
+        is_image = array.ndim == 1 and like.ndim > 2
+        advice = features_elsewhere("x", like.shape, array.size) if is_image else ""
+        raise ValueError(f"{name}: expected shape ({features},), got {array.shape}{advice}")
     same_dtype(like, **{name: array})
     return array
 

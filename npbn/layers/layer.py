@@ -83,7 +83,8 @@ class Layer(checks.Settings):
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
         features = self._takes_features
         if features is not None and (len(shape) < 2 or shape[-1] != features):
-            raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
+            advice = checks.features_elsewhere("x", shape, features)
+            raise ValueError(f"{self!r}: expected (..., {features}), got {shape}{advice}")
         return shape
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
