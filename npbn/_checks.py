@@ -1,9 +1,11 @@
 """Argument checks and their messages: what came, what was expected, what to do."""
 
+import inspect
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -80,14 +82,30 @@ def batch(name: str, value: Any, features: int | None = None) -> Array:
     if array.size == 0:
         raise ValueError(f"{name}: expected at least one value, got the empty shape {array.shape}")
     if features is not None and array.shape[-1] != features:
-        raise ValueError(f"{name}: expected (..., {features}), got {array.shape}")
+        raise ValueError(
+            f"{name}: expected (..., {features}), got {array.shape}"
+            + features_elsewhere(name, array.shape, features)
+        )
     return array
+
+
+def features_elsewhere(name: str, shape: tuple[int, ...], features: int) -> str:
+    """What to type where the features of an array of that shape seem not to lie last; or ""."""
+    if len(shape) > 2 and math.prod(shape[1:]) == features:
+        return f": pass {name}.reshape(len({name}), -1)"
+    axis = next((axis for axis in (*range(1, len(shape) - 1), 0) if shape[axis] == features), None)
+    if axis is None:
+        return ""
+    return f": if axis {axis} has the features, pass np.moveaxis({name}, {axis}, -1)"
 
 
 def vector(name: str, value: Any, features: int, like: Array) -> Array:
     """A float array of shape (features,) and of like's type."""
     array = float_array(name, value)
-    has_shape(name, array, (features,))
+    if array.shape != (features,):
+        is_image = array.ndim == 1 and like.ndim > 2
+        advice = features_elsewhere("x", like.shape, array.size) if is_image else ""
+        raise ValueError(f"{name}: expected shape ({features},), got {array.shape}{advice}")
     same_dtype(like, **{name: array})
     return array
 
@@ -292,3 +310,127 @@ class Setting:
     def __set__(self, owner: Any, value: Any) -> None:
         vars(owner)[self._name] = self._check(owner, value)
         owner._changed()
+
+
+# What others call the arguments and attributes that npbn has.
+_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "affine": ("center", "scale"),
+    "alpha": ("slope", "rho"),
+    "b": ("bias",),
+    "beta1": ("beta_1",),
+    "beta2": ("beta_2",),
+    "betas": ("beta_1", "beta_2"),
+    "bias": ("use_bias",),
+    "clipnorm": ("max_norm",),
+    "clip_norm": ("max_norm",),
+    "decay": ("weight_decay",),
+    "eps": ("epsilon",),
+    "eta": ("learning_rate",),
+    "freeze": ("frozen",),
+    "global_clipnorm": ("max_norm",),
+    "in_dim": ("in_features",),
+    "input_dim": ("in_features",),
+    "kernel": ("weight",),
+    "lr": ("learning_rate",),
+    "max_grad_norm": ("max_norm",),
+    "moving_mean": ("population_mean",),
+    "moving_variance": ("population_variance",),
+    "negative_slope": ("slope",),
+    "num_features": ("features",),
+    "out_dim": ("out_features",),
+    "p": ("rate",),
+    "random_state": ("rng",),
+    "running_mean": ("population_mean",),
+    "running_var": ("population_variance",),
+    "seed": ("rng",),
+    "trainable": ("frozen",),
+    "unbiased": ("unbiased_population",),
+    "units": ("out_features",),
+    "W": ("weight",),
+    "weights": ("weight",),
+}
+
+
+class Settings:
+    """What has settings: arguments that it is made with, most of them attributes to be set later.
+
+    An argument of another name is a TypeError that says the right one. So is, as an AttributeError,
+    an attribute, of npbn's own classes: a reader's subclass may have attributes of its own.
+    """
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        kind: Any = cls
+        unnamed, known = _arguments(kind)
+        if known is None:
+            return super().__new__(cls)
+        for name in options:
+            if name not in known:
+                raise TypeError(f"{cls.__name__}: no argument {name!r}: {_advice(name, known)}")
+        if len(args) > unnamed:
+            named = ", ".join(f"{name}=" for name in known[unnamed:])
+            advice = f"name the others, {named}" if named else "pass one list"
+            raise TypeError(
+                f"{cls.__name__}: expected {unnamed or 'no'} positional argument"
+                f"{'s' * (unnamed != 1)}, got {len(args)}{f': {advice}' if unnamed else ''}"
+            )
+        return super().__new__(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_" and type(self).__module__.startswith("npbn."):
+            self._check_name(name)
+        object.__setattr__(self, name, value)
+
+    def _check_name(self, name: str) -> None:
+        """AttributeError unless it is a setting, or an argument that is not yet set."""
+        kind: Any = type(self)
+        known = _arguments(kind)[1] or ()
+        attribute = inspect.getattr_static(kind, name, None)
+        if isinstance(attribute, property) and attribute.fset is None:
+            raise AttributeError(f"{kind.__name__}: {name} cannot be set, only read")
+        if hasattr(attribute, "__set__") or (name in known and name not in vars(self)):
+            return
+        if name in known:
+            raise AttributeError(
+                f"{kind.__name__}: {name} stays as it was made: make another {kind.__name__}"
+            )
+        settings = _settings(kind)
+        right = _right_names(name, settings)
+        text = f", it is {' and '.join(right)}" if right else ""
+        advice = f"set one of {', '.join(settings)}" if settings else "it has none"
+        raise AttributeError(f"{kind.__name__}: no setting {name!r}{text}: {advice}")
+
+
+@lru_cache(maxsize=64)
+def _arguments(kind: type) -> tuple[int, tuple[str, ...] | None]:
+    """How many arguments a class takes without a name, and the names of all; None: any."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if any(each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL) for each in parameters):
+        return 0, None
+    unnamed = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    return len(unnamed), tuple(each.name for each in parameters)
+
+
+@lru_cache(maxsize=64)
+def _settings(kind: type) -> tuple[str, ...]:
+    """The names of the attributes that may be set, the arguments first."""
+    own = [
+        name
+        for each in kind.__mro__
+        for name, value in vars(each).items()
+        if name[0] != "_" and hasattr(value, "__set__") and not isinstance(value, property)
+    ]
+    known = _arguments(kind)[1] or ()
+    return (*(name for name in known if name in own), *(name for name in own if name not in known))
+
+
+def _right_names(name: str, known: Sequence[str]) -> list[str]:
+    """What a name from elsewhere is called here."""
+    return [each for each in _ELSEWHERE.get(name, ()) if each in known]
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    if name == "activation":
+        return "write the activation as a layer of its own behind it, ReLU() say"
+    if right := _right_names(name, known):
+        return f"write {' and '.join(f'{each}=' for each in right)}"
+    return f"it takes {', '.join(known)}" if known else "it takes none"

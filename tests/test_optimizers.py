@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from npbn import Dense
+from npbn import Dense, Sequential, fit, training_steps
 from npbn.optimizers import SGD, Adam, Optimizer, RMSProp, piecewise
 
 SIZE = 50
@@ -576,7 +576,7 @@ def test_a_rate_set_between_two_questions_is_the_next_one():
 
 def test_a_setting_that_there_is_not_is_refused_with_those_that_there_are():
     optimizer = SGD(0.1)
-    with pytest.raises(AttributeError, match=r"^SGD: no setting 'lr': set one of learning_rate, m"):
+    with pytest.raises(AttributeError, match=r"^SGD: no setting 'lr', it is learning_rate: set"):
         optimizer.lr = 0.2
     with pytest.raises(AttributeError):
         optimizer.iterations = 3
@@ -734,3 +734,121 @@ def test_a_gradient_whose_square_the_type_does_not_hold_leaves_nan(case):
     for gradient in (1e25, 1.0):
         optimizer.update(parameters, np.array([gradient, 1], np.float32))
     np.testing.assert_array_equal(np.isnan(parameters), [True, False])
+
+
+# One network
+
+DATA = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32), np.arange(12) % 2
+
+
+def copies_of(arrays):
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def network(seed=0):
+    return Sequential([Dense(4, 3, rng=seed), Dense(3, 2, rng=seed + 1)])
+
+
+def one_step(of, optimizer, seed=0):
+    of.gradient_vector[...] = gradients_at(seed, np.float32, of.gradient_vector.size)
+    optimizer.step(of)
+    return of.parameter_vector.copy()
+
+
+REMEMBERING = {
+    "momentum": lambda: SGD(0.1, momentum=0.9),
+    "RMSProp": lambda: RMSProp(0.1),
+    "Adam": lambda: Adam(0.1),
+    "schedule": lambda: SGD(schedule),
+}
+each_remembering = pytest.mark.parametrize("new", REMEMBERING.values(), ids=REMEMBERING)
+
+
+@each_remembering
+@pytest.mark.parametrize("is_alive", [True, False], ids=["beside it", "after it"])
+def test_another_network_is_refused_with_the_way_out_and_nothing_moves(new, is_alive):
+    optimizer, first = new(), network()
+    one_step(first, optimizer)
+    if not is_alive:
+        first = None
+    second = network(5)
+    before = second.parameter_vector.copy(), copies_of(optimizer.state)
+    message = r"another network \(1 updates\), and holds its .*: make a new .*copy\.deepcopy\(\("
+    for refused in (
+        lambda: one_step(second, optimizer),
+        lambda: list(training_steps(second, DATA, optimizer=optimizer, steps=1, batch_size=4)),
+        lambda: fit(second, DATA, optimizer=optimizer, steps=1, batch_size=4, progress=False),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+    np.testing.assert_array_equal(second.parameter_vector, before[0])
+    assert optimizer.iterations == 1
+    for name, array in optimizer.state.items():
+        np.testing.assert_array_equal(array, before[1][name])
+
+
+def test_one_that_remembers_nothing_serves_any_number_of_networks():
+    optimizer = SGD(0.1, weight_decay=0.1)
+    for seed in (0, 5, 0):
+        assert np.array_equal(
+            one_step(network(seed), optimizer), one_step(network(seed), SGD(0.1, weight_decay=0.1))
+        )
+
+
+@each_remembering
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_copies_of_a_pair_go_on_with_each_other(new, again):
+    optimizer, first = new(), network()
+    one_step(first, optimizer)
+    other, copied = again((first, optimizer))
+    assert np.array_equal(one_step(other, copied, 1), one_step(first, optimizer, 1))
+    assert np.array_equal(one_step(other, copied, 2), one_step(first, optimizer, 2))
+    with pytest.raises(ValueError, match="another network"):
+        one_step(first, copied)
+
+
+@each_remembering
+def test_a_copy_shares_nothing_with_the_original(new):
+    optimizer, first = new(), network()
+    one_step(first, optimizer)
+    before = copies_of(optimizer.state)
+    one_step(network(5), copy.copy(optimizer))
+    assert optimizer.iterations == 1
+    for name, array in optimizer.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@each_remembering
+def test_one_that_resumes_belongs_to_the_network_that_it_meets_next(new, tmp_path):
+    optimizer, straight = new(), network()
+    options = {"batch_size": 4, "progress": False, "checkpoint": tmp_path / "run.npz"}
+    fit(straight, DATA, optimizer=optimizer, steps=3, **options)
+    other = network(5)
+    fit(other, DATA, optimizer=optimizer, steps=5, resume=True, **options)
+    fit(straight, DATA, optimizer=new(), steps=5, resume=True, **options)
+    assert np.array_equal(other.parameter_vector, straight.parameter_vector)
+    with pytest.raises(ValueError, match="another network"):
+        one_step(straight, optimizer)
+
+
+def test_one_that_begins_to_remember_belongs_to_its_network():
+    optimizer, first = SGD(0.1), network()
+    one_step(first, optimizer)
+    optimizer.momentum = 0.9
+    one_step(first, optimizer)
+    with pytest.raises(ValueError, match="holds its velocity: make a new SGD"):
+        one_step(network(5), optimizer)
+
+
+def test_a_network_that_takes_no_weak_reference_is_known_again():
+    class Slotted:
+        __slots__ = ("gradient_vector", "parameter_vector", "slices")
+
+    networks = Slotted(), Slotted()
+    for each in networks:
+        each.parameter_vector, each.gradient_vector, each.slices = start(), start(), {}
+    optimizer = Adam(0.1)
+    optimizer.step(networks[0])
+    optimizer.step(networks[0])
+    with pytest.raises(ValueError, match="another network"):
+        optimizer.step(networks[1])

@@ -16,7 +16,14 @@ from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
 
 
-class ReLU(Layer):
+class _Activation(Layer):
+    """One without settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class ReLU(_Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0."""
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
@@ -42,14 +49,14 @@ class LeakyReLU(Layer):
         return f"LeakyReLU({self.slope!r})"
 
 
-class Sigmoid(Layer):
+class Sigmoid(_Activation):
     """y = 1 / (1 + exp(-x)); dx = dy * y * (1 - y)."""
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         return Pass(SigmoidOperation(shape, dtype))
 
 
-class Tanh(Layer):
+class Tanh(_Activation):
     """y = tanh(x); dx = dy * (1 - y^2)."""
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:

@@ -29,7 +29,8 @@ class BatchNorm(Layer):
 
         population = momentum * population + (1 - momentum) * batch
 
-    This momentum is that of Keras; PyTorch's is 1 - momentum.
+    This momentum is that of Keras. That of PyTorch's BatchNorm1d and BatchNorm2d is 1 - momentum:
+    their 0.1 is 0.9 here.
 
     features: the size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
     momentum: from 0 to 1, the weight of the old population statistics.

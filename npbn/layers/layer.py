@@ -21,7 +21,7 @@ from npbn.numerics.sums import all_finite
 _PASSING = {"_pending", "_owner"}
 
 
-class Layer:
+class Layer(checks.Settings):
     """The base of all layers, and of a reader's own.
 
     A layer of one's own provides:
@@ -83,7 +83,8 @@ class Layer:
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
         features = self._takes_features
         if features is not None and (len(shape) < 2 or shape[-1] != features):
-            raise ValueError(f"{self!r}: expected (..., {features}), got {shape}")
+            advice = checks.features_elsewhere("x", shape, features)
+            raise ValueError(f"{self!r}: expected (..., {features}), got {shape}{advice}")
         return shape
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
@@ -177,7 +178,7 @@ class Layer:
             y[...] = np.nan
         plan.follow(np, is_finite)
         plan.remember(layers)
-        self._pending = plan, 0, len(layers)
+        vars(self)["_pending"] = plan, 0, len(layers)
         self._release(plan)
         return y
 
@@ -203,7 +204,7 @@ class Layer:
         """No pass of this plan is pending any more."""
         for each in (self, *self._leaves):
             if each._pending is not None and each._pending[0] is plan:
-                each._pending = None
+                vars(each)["_pending"] = None
 
     @property
     def _leaves(self) -> tuple["Layer", ...]:

@@ -144,7 +144,7 @@ class Plan:
         return self.shapes[-1] if len(self.shapes) > len(self.passes) else None
 
     def _measure(self) -> None:
-        """Write down how much memory its own arrays take; x, parameters and constants are others'."""
+        """Write down how much memory its own arrays take, not x, parameters and constants."""
         given = [self.x, *(array for each in self.passes for array in each.given())]
         others = {id(_owner(array)) for array in given if isinstance(array, np.ndarray)}
         owners = (*self.passes, *(each.operation for each in self.passes if each.operation))
@@ -202,14 +202,17 @@ class Plan:
                 each.statistics.follow(xp, each.batch)
 
     def remember(self, layers: Layers) -> None:
-        """Leave in each layer its part of this pass."""
+        """Leave in each layer its part of this pass.
+
+        By vars: a layer's __setattr__ would make a step of the lesson's network 1 % slower.
+        """
         if self.statistics is not None:
             batch = self.statistics.batch.copy()
             for place, part in self._places.items():
-                layers[place]._batch = LastBatch(batch[part], self.passes[place].values)
+                vars(layers[place])["_batch"] = LastBatch(batch[part], self.passes[place].values)
         for place, layer in enumerate(layers):
             if place not in self._readers:
-                layer._pending = self, place, place + 1
+                vars(layer)["_pending"] = self, place, place + 1
 
     def check_pending(self, layers: Layers, first: int) -> None:
         """RuntimeError where a layer was called by itself since."""

@@ -1,5 +1,6 @@
 """Sequential: layers one after another, their parameters in one vector, itself a layer."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -17,6 +18,7 @@ from npbn.layers.plan import Mode, Plan
 from npbn.layers.plans import Plans
 from npbn.layers.readers import computing, runs_as_written, waiting_batches
 from npbn.layers.running_average import lay_side_by_side
+from npbn.network.draws import same_draws
 from npbn.network.evaluation import Evaluation, evaluated
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
@@ -40,12 +42,21 @@ class Sequential(Layer):
     both one contiguous 1-D array; the layers' own arrays are views into them. `parameters`,
     `gradients` and `state` have names like "1.gamma"; `slices` maps a parameter's name to its place
     in the vectors. print(network) shows a table. ValueError or TypeError for layers that do not go
-    together.
+    together; UserWarning where two begin with the same weights, or will draw the same random
+    numbers, as from one seed.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = checked(layers)
         self._assemble()
+        told = [isinstance(each, Sequential) for each in self._layers]
+        if same := same_draws(self._layers, told):
+            warnings.warn(
+                f"{type(self).__name__}: {same}: these layers share a seed, or are copies, and "
+                "draw the same numbers: make all with one generator, rng = "
+                "np.random.default_rng(0), passing rng=rng to each",
+                stacklevel=2,
+            )
 
     def _assemble(self) -> None:
         """Gather the layers' arrays into two vectors of this network."""

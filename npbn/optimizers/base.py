@@ -1,16 +1,28 @@
 """What all optimizers share: one update of two vectors, checked, piece by piece."""
 
+import copy
+import inspect
 import math
-from collections.abc import Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 
-from npbn._checks import Array, Setting, float_array, has_shape, integer, number, same_dtype
+from npbn._checks import (
+    Array,
+    Setting,
+    Settings,
+    float_array,
+    has_shape,
+    integer,
+    number,
+    same_dtype,
+)
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import repeated
 from npbn.optimizers.piecewise import Piece, cut, norm_of, sweep
-from npbn.optimizers.settings import LearningRate, Settings, checked_rate
+from npbn.optimizers.settings import LearningRate, checked_rate, shown
 
 Vectors = tuple[Array | None, Array | None, Array | None]
 _NONE: Vectors = (None, None, None)
@@ -35,6 +47,10 @@ class Optimizer(Settings):
     max_norm: limits the gradient before the decay is added, as clipping between backward and the
         update does in PyTorch. A gradient with an infinity or NaN has no norm and stays as it is:
         the loss shows it. None: no limit.
+
+    One that remembers something, or whose schedule counts, belongs to the network of its first
+    step: for another one `step` is a ValueError. A copy, and one that goes on from `load_state`,
+    belongs to the network that it meets next.
 
     All settings may be set later, too, and hold from the next update on. They are checked wherever
     they are set: ValueError or TypeError, and for one that there is not, AttributeError.
@@ -69,6 +85,7 @@ class Optimizer(Settings):
         self._kind: tuple[int, np.dtype[Any]] | None = None
         self._state: dict[str, Array] = {}
         self._decay_of: tuple[Any, Array] | None = None
+        self._bound: Callable[[], Any] | None = None
 
     @property
     def iterations(self) -> int:
@@ -85,7 +102,7 @@ class Optimizer(Settings):
 
         network: has parameter_vector, gradient_vector and slices, a mapping like "1.gamma" -> its
             slice of the vectors; what is called "weight" after the last point decays. TypeError
-            for what has none of these.
+            for what has none of these, ValueError for another network than before (see `bind`).
         """
         try:
             parameters, gradients = network.parameter_vector, network.gradient_vector
@@ -93,7 +110,29 @@ class Optimizer(Settings):
             raise TypeError(
                 f"network: expected a Sequential, got {network!r:.60}: pass Sequential([...])"
             ) from None
+        self.bind(network)
         self.update(parameters, gradients, decay=self._decay(network))
+
+    def bind(self, network: Any) -> None:
+        """Belong to this network, as from the first step on.
+
+        ValueError where what is remembered, or the count that a schedule reads, is another's.
+        """
+        if self._bound is not None:
+            if self._bound() is network:
+                return
+            remembered = [*self._names(), *(["count"] if callable(self.learning_rate) else [])]
+            if remembered and self._iterations:
+                raise ValueError(
+                    f"{self}: was used for another network ({self._iterations} updates), and holds "
+                    f"its {' and '.join(remembered)}: make a new {type(self).__name__} for this "
+                    "one; to go on with a copy of a network, copy both: network, optimizer = "
+                    "copy.deepcopy((network, optimizer))"
+                )
+        try:
+            self._bound = weakref.ref(network)
+        except TypeError:
+            self._bound = lambda: network
 
     def update(self, parameters: Array, gradients: Array, *, decay: Array | None = None) -> None:
         """One update: parameters are changed in place, gradients never.
@@ -152,11 +191,22 @@ class Optimizer(Settings):
             self._kind = first.size, first.dtype
         for name, own in self._remembered().items():
             own[...] = vectors.get(name, 0)
-        self._iterations = iterations
+        self._iterations, self._bound = iterations, None
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The pieces are views of other vectors than a copy's.
-        return vars(self) | {"_vectors": _NONE, "_pieces": []}
+        # The pieces are views of other vectors than a copy's, and a copy is of no network yet.
+        return vars(self) | {"_vectors": _NONE, "_pieces": [], "_bound": None}
+
+    def __repr__(self) -> str:
+        settings = [
+            f"{name}={shown(getattr(self, name))}"
+            for name, each in inspect.signature(type(self)).parameters.items()
+            if each.default is each.empty or getattr(self, name) != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(settings)})"
 
     def _changed(self) -> None:
         self._asked = None

@@ -1,7 +1,6 @@
-"""The settings of an optimizer: checked wherever they are set, and the only names to be set."""
+"""How an optimizer's settings are shown, and its learning rate, which may be a function."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,33 +10,8 @@ from npbn._checks import Array, float_array, number
 LearningRate = float | Callable[[int], float] | Array
 
 
-class Settings:
-    """What has settings: arguments of its class that are attributes, too."""
-
-    def __repr__(self) -> str:
-        shown = [
-            f"{name}={_shown(getattr(self, name))}"
-            for name, each in self._settings().items()
-            if each.default is each.empty or getattr(self, name) != each.default
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        kind = type(self)
-        # A reader's subclass may have attributes of its own.
-        is_own = kind.__module__.startswith("npbn.") and not name.startswith("_")
-        if is_own and not hasattr(kind, name):
-            raise AttributeError(
-                f"{kind.__name__}: no setting {name!r}: set one of {', '.join(self._settings())}"
-            )
-        super().__setattr__(name, value)
-
-    @classmethod
-    def _settings(cls) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(cls).parameters
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting as print shows it."""
     if isinstance(value, np.ndarray):
         return f"<{value.size} rates>"
     return getattr(value, "__name__", type(value).__name__) if callable(value) else f"{value}"

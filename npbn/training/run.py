@@ -117,6 +117,8 @@ class Run:
 
     def remaining_steps(self, on_divergence: str = "record") -> Iterator[tuple[int, float]]:
         """(step, loss) after each update that is still to be made."""
+        if self.step < self.steps:
+            self.optimizer.bind(self.network)
         while self.step < self.steps:
             with computing():
                 loss = self._one_step(on_divergence)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from subjects import assert_all_equal, each_subject, upstream, with_shapes
+from subjects import assert_all_equal, upstream, with_shapes
 
 from npbn.layers.plan import Mode
 from npbn.numerics.denormals import quiet
@@ -69,7 +69,6 @@ def test_an_infinity_that_is_said_to_show_shows(subject, shape, mode):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-@each_subject
 def test_a_tape_has_every_call(subject, mode, dtype):
     layer, x = subject.filled(dtype), np.array(subject.batch(dtype))
     each = layer.at_work(x.shape, np.dtype(dtype), mode)
