@@ -7,20 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    functional,
-)
+from npbn import SGD, Adam, Sequential, functional
+from npbn.layers import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 
 
 def lesson_network():

@@ -14,21 +14,8 @@ from subjects import (
     upstream,
 )
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    fit,
-    functional,
-    gradient_check,
-    training_steps,
-)
+from npbn import SGD, Adam, Sequential, fit, functional, gradient_check, training_steps
+from npbn.layers import BatchNorm, Dense, Dropout, ReLU, Sigmoid, Tanh
 from npbn.testing import CASES
 
 

@@ -14,21 +14,8 @@ from operations import PAIRS, arrays_in, each_pair, first, make, over, takes, up
 from shared import MODES
 from subjects import SUBJECTS, Subject
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    ReLU,
-    RMSProp,
-    Sequential,
-    Tanh,
-    fit,
-    functional,
-    gradient_check,
-    training_steps,
-)
+from npbn import SGD, Adam, RMSProp, Sequential, fit, functional, gradient_check, training_steps
+from npbn.layers import BatchNorm, Dense, Dropout, ReLU, Tanh
 from npbn.testing import CASES
 
 MEANT = "expected|holds|belongs to|not finite"
