@@ -414,12 +414,17 @@ def test_a_process_that_fails_or_dies_is_told_after_what_it_sent(what, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["kernel"], "no group kernel"), (["--peers", "torch"], "no peer torch")],
+    ("main", "arguments", "message"),
+    [
+        (command.main, ["kernel"], "no group kernel"),
+        (command.main, ["--peers", "torch"], "no peer torch"),
+        (against.main, [str(ROOT), "kernel"], "no group kernel"),
+        (against.main, [str(ROOT / "tests")], "no npbn there"),
+    ],
 )
-def test_mistyped_arguments_are_named(arguments, message, capsys):
+def test_mistyped_arguments_are_named(main, arguments, message, capsys):
     with pytest.raises(SystemExit):
-        command.main(arguments)
+        main(arguments)
     assert message in capsys.readouterr().err
 
 
@@ -475,24 +480,16 @@ class TestAgainst:
         assert float(row[4]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
         assert float(row[6]) == pytest.approx(timing.ratio(here_cpu, there_cpu), abs=1e-3)
 
-    def test_what_computes_something_else_is_not_timed(self, other, one_case, capsys):
-        wrong = other("right = SGD.step\nSGD.step = lambda self, network: None\n")
-        assert against.main([str(wrong), "--quick", "step"]) == 1
-        assert "this checkout, step: does not agree with npbn" in capsys.readouterr().err
-
-    def test_what_fails_there_is_told(self, other, one_case, capsys):
-        broken = other("def fit(*args): pass\nraise ArithmeticError('planted')\n")
-        assert against.main([str(broken), "--quick"]) == 1
-        assert "ArithmeticError: planted" in capsys.readouterr().err
-
-    def test_no_checkout_and_no_such_group_are_named(self, tmp_path, capsys):
-        for arguments, message in (
-            ([str(tmp_path)], "no npbn there"),
-            ([str(ROOT), "kernel"], "no group kernel"),
-        ):
-            with pytest.raises(SystemExit):
-                against.main(arguments)
-            assert message in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("SGD.step = lambda self, network: None", "this checkout, step: does not agree with"),
+            ("raise ArithmeticError('planted')", "ArithmeticError: planted"),
+        ],
+    )
+    def test_what_is_wrong_or_fails_there_is_told(self, other, one_case, capsys, code, message):
+        assert against.main([str(other(f"{code}\n")), "--quick", "step"]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -4,16 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from shared import memory_of
-from small_network import (
-    Identity,
-    Residual,
-    assert_same,
-    batch,
-    copies,
-    gradients,
-    small,
-)
+from shared import frozen, memory_of
+from small_network import Identity, Residual, assert_same, batch, copies, gradients, small
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid, Tanh
 
@@ -218,14 +210,12 @@ HIDE = {
 def test_an_x_that_is_not_finite_is_refused_in_training_and_moves_nothing(layers, value):
     network, x = Sequential(layers()), batch()
     x[0, 0] = value
-    before = copies(network.state)
-    drawn = {name: rng.bit_generator.state for name, rng in network.generators.items()}
+    before = frozen(network)
     out = np.full_like(network.forward(x), 7)
     with pytest.raises(ValueError, match="x: expected finite values"):
         network.forward(x, training=True, out=out)
     assert (out == 7).all()
-    assert_same(network.state, before)
-    assert drawn == {name: rng.bit_generator.state for name, rng in network.generators.items()}
+    assert frozen(network) == before
 
 
 def test_it_shows_in_inference():
@@ -273,13 +263,6 @@ def test_weights_too_large_make_y_nan_and_move_no_population(layers, weight):
     network.backward(y)
     assert_same(network.state, before)
     assert network.predict(batch()).shape == (8,)
-
-
-def test_a_variance_out_of_range_is_no_silent_beta():
-    network = Sequential([Dense(6, 5, use_bias=False, rng=0), BatchNorm(5), Dense(5, 3)])
-    y = network.forward(batch() * np.float32(1e25), training=True)
-    assert not np.isfinite(y).any()
-    assert (network.state["1.population_variance"] == 1).all()
 
 
 def test_a_batch_norm_alone_refuses_what_in_a_network_makes_y_nan():
