@@ -1,5 +1,7 @@
-"""What the tests of several rooms share: modes, files of arrays, memory, threads."""
+"""What the tests of several rooms share: modes, copies, what must not change, memory, threads."""
 
+import copy
+import pickle
 import sys
 import tempfile
 import threading
@@ -14,6 +16,30 @@ MODES = {
     "inference": {"training": False},
     "demonstration": {"training": False, "statistics": "batch"},
 }
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda layer: pickle.loads(pickle.dumps(layer)),
+}
+
+
+def frozen(*values):
+    """The bytes of all arrays, and the states of generators, in values, layers, optimizers."""
+    return [each for value in values for each in _frozen(value)]
+
+
+def _frozen(value):
+    if isinstance(value, np.ndarray):
+        yield value.shape, value.dtype, value.tobytes() if value.dtype != object else repr(value)
+    elif isinstance(value, np.random.Generator):
+        yield repr(value.bit_generator.state)
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _frozen(each)
+    else:
+        yield getattr(value, "iterations", None)
+        for kind in ("parameters", "gradients", "state", "generators"):
+            yield from _frozen(dict(getattr(value, kind, {})))
 
 
 def memory_mapped(array):

@@ -19,7 +19,7 @@ from benchmarks.comparison import Disagreement, check
 from benchmarks.context import Context
 from benchmarks.measure import GROUPS
 from benchmarks.peers import PEERS, base, load
-from benchmarks.results import Record, Results, by_case
+from benchmarks.results import Record, Results
 from benchmarks.settings import Settings
 from benchmarks.timing import Task
 
@@ -88,9 +88,6 @@ def test_the_ratio_is_the_median_of_the_ratios_of_each_round():
     assert timing.ratio([2, 20, 4], [1, 10, 4]) == 2
     with pytest.raises(ValueError, match="zip"):
         timing.ratio([1, 2], [1])
-
-
-def test_quartiles():
     assert timing.quartiles([1, 2, 3, 4, 5]) == (2, 3, 4)
 
 
@@ -320,36 +317,20 @@ def test_tables_are_made_from_the_file_alone(tmp_path):
     assert "jax: not installed" in text
 
 
-def test_slope_is_that_of_the_upper_sizes():
-    sizes = [1, 10, 100, 1000]
-    assert tables.slope(sizes, [5, 5, 2 * 100**1.5, 2 * 1000**1.5]) == pytest.approx(1.5)
+def test_seconds():
+    values = [1.234e-6, 9.996e-6, 1.5e-4, 9.996e-4, 0.01234, 0.9996, 61.0]
+    texts = "1.23 µs, 10.0 µs, 150 µs, 1.00 ms, 12.3 ms, 1.00 s, 61.0 s"
+    assert ", ".join(map(tables.seconds, values)) == texts
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1.234e-6, "1.23 µs"),
-        (9.996e-6, "10.0 µs"),
-        (1.5e-4, "150 µs"),
-        (9.996e-4, "1.00 ms"),
-        (0.01234, "12.3 ms"),
-        (0.9996, "1.00 s"),
-        (61.0, "61.0 s"),
-    ],
-)
-def test_seconds(value, text):
-    assert tables.seconds(value) == text
-
-
-def test_records_are_put_together_by_case():
-    grouped = by_case(some_results().find("kernels"))
-    assert [len(records) for _, records in grouped] == [4, 4]
-
-
-def test_starved_measurements_are_reported():
+def test_measurements_with_less_or_more_than_a_core_are_reported():
     results = some_results()
-    results.records[0].cpu = [value / 2 for value in results.records[0].values]
+    record = results.records[0]
+    record.cpu = [value / 2 for value in record.values]
     assert "1 of 22 measurements had less than 0.9 of a core" in tables.report(results)
+    record.cpu = [1.5 * value for value in record.values]
+    more = f"More than 1.2 cores with one thread, here and there: {record.who}."
+    assert more in tables.report(results)
 
 
 def test_the_figure_is_made_from_the_file(tmp_path):
@@ -433,12 +414,17 @@ def test_a_process_that_fails_or_dies_is_told_after_what_it_sent(what, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["kernel"], "no group kernel"), (["--peers", "torch"], "no peer torch")],
+    ("main", "arguments", "message"),
+    [
+        (command.main, ["kernel"], "no group kernel"),
+        (command.main, ["--peers", "torch"], "no peer torch"),
+        (against.main, [str(ROOT), "kernel"], "no group kernel"),
+        (against.main, [str(ROOT / "tests")], "no npbn there"),
+    ],
 )
-def test_mistyped_arguments_are_named(arguments, message, capsys):
+def test_mistyped_arguments_are_named(main, arguments, message, capsys):
     with pytest.raises(SystemExit):
-        command.main(arguments)
+        main(arguments)
     assert message in capsys.readouterr().err
 
 
@@ -494,24 +480,16 @@ class TestAgainst:
         assert float(row[4]) == pytest.approx(timing.ratio(here, there), abs=1e-3)
         assert float(row[6]) == pytest.approx(timing.ratio(here_cpu, there_cpu), abs=1e-3)
 
-    def test_what_computes_something_else_is_not_timed(self, other, one_case, capsys):
-        wrong = other("right = SGD.step\nSGD.step = lambda self, network: None\n")
-        assert against.main([str(wrong), "--quick", "step"]) == 1
-        assert "this checkout, step: does not agree with npbn" in capsys.readouterr().err
-
-    def test_what_fails_there_is_told(self, other, one_case, capsys):
-        broken = other("def fit(*args): pass\nraise ArithmeticError('planted')\n")
-        assert against.main([str(broken), "--quick"]) == 1
-        assert "ArithmeticError: planted" in capsys.readouterr().err
-
-    def test_no_checkout_and_no_such_group_are_named(self, tmp_path, capsys):
-        for arguments, message in (
-            ([str(tmp_path)], "no npbn there"),
-            ([str(ROOT), "kernel"], "no group kernel"),
-        ):
-            with pytest.raises(SystemExit):
-                against.main(arguments)
-            assert message in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("SGD.step = lambda self, network: None", "this checkout, step: does not agree with"),
+            ("raise ArithmeticError('planted')", "ArithmeticError: planted"),
+        ],
+    )
+    def test_what_is_wrong_or_fails_there_is_told(self, other, one_case, capsys, code, message):
+        assert against.main([str(other(f"{code}\n")), "--quick", "step"]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -532,15 +510,6 @@ def run(arguments, **options):
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         **options,
-    )
-
-
-def test_more_threads_than_one_are_reported():
-    results = some_results()
-    record = results.records[0]
-    record.cpu = [1.5 * value for value in record.values]
-    assert f"More than 1.2 cores with one thread, here and there: {record.who}." in tables.report(
-        results
     )
 
 

@@ -2,32 +2,22 @@
 
 import dataclasses
 import gzip
-import hashlib
 import importlib.util
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from idx_files import idx_bytes, sha256, small_set
 from shared import memory_of
 
 from npbn import datasets
 from npbn.datasets import mnist, mnist_5k
-from npbn.datasets._files import IdxFile, Source
 from npbn.datasets._idx import read_idx
 
 SCRIPT = Path(__file__).parents[1] / "data" / "make_mnist_5k.py"
-
-
-def idx_bytes(array):
-    return struct.pack(f">{1 + array.ndim}I", 0x800 | array.ndim, *array.shape) + array.tobytes()
-
-
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
 
 
 # Reading one file
@@ -119,23 +109,6 @@ def test_members_and_zeros_between_them_are_read(tmp_path):
 
 
 # Finding the files of a small set that is made here
-
-NAMES = ["train-images", "train-labels", "t10k-images", "t10k-labels"]
-
-
-def small_set(seed=0):
-    """A Source of 20 + 6 images and the content of its files."""
-    rng = np.random.default_rng(seed)
-    arrays = [
-        rng.integers(0, 256, shape, dtype=np.uint8)
-        for shape in ((20, 28, 28), (20,), (6, 28, 28), (6,))
-    ]
-    contents = {name: idx_bytes(array) for name, array in zip(NAMES, arrays, strict=True)}
-    files = [
-        IdxFile(name, array.shape, sha256(contents[name]), md5="")
-        for name, array in zip(NAMES, arrays, strict=True)
-    ]
-    return Source("Small", "", (), *files, validation=5), contents, arrays
 
 
 def put(folder, contents, zipped=True):
@@ -236,11 +209,7 @@ def test_a_file_where_a_folder_is_meant_is_refused(places, how):
 
 @pytest.mark.parametrize(
     ("arguments", "options", "name"),
-    [
-        ((), {"flatten": 1}, "flatten"),
-        ((), {"download": None}, "download"),
-        ((3,), {}, "data_dir"),
-    ],
+    [((), {"flatten": 1}, "flatten"), ((), {"download": None}, "download"), ((3,), {}, "data_dir")],
 )
 def test_arguments_of_another_type_are_refused(places, arguments, options, name):
     with pytest.raises(TypeError, match=f"{name}: expected"):

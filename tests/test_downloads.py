@@ -5,20 +5,20 @@ import gzip
 import hashlib
 import io
 import os
-import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import idx_files
 import numpy as np
 import pytest
+from idx_files import zipped
 from shared import in_threads
 
 from npbn import datasets
 from npbn.datasets import _download, mnist
 from npbn.datasets._download import download_first
-from npbn.datasets._files import IdxFile, Source
 
 CONTENT = gzip.compress(b"the right file", mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -242,30 +242,23 @@ def test_progress_is_shown_in_a_terminal_only(server, tmp_path, monkeypatch, str
 @pytest.fixture
 def small_set(server, tmp_path, monkeypatch):
     """load_mnist over four small files that the server has, with an empty cache."""
-    rng = np.random.default_rng(0)
-    files = []
-    for name, shape in (("a", (9, 28, 28)), ("b", (9,)), ("c", (3, 28, 28)), ("d", (3,))):
-        array = rng.integers(0, 10, shape, dtype=np.uint8)
-        content = struct.pack(f">{1 + len(shape)}I", 0x800 | len(shape), *shape) + array.tobytes()
-        zipped = gzip.compress(content)
-        server.files[f"/live/{name}.gz"] = zipped
-        sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(zipped).hexdigest()
-        files.append(IdxFile(name, shape, sha256, md5))
     mirrors = (f"{server.address}/dead/", f"{server.address}/live/")
-    monkeypatch.setattr(mnist, "MNIST", Source("Small", "", mirrors, *files, validation=2))
+    source, contents, _ = idx_files.small_set(mirrors=mirrors)
+    server.files |= {f"/live/{name}.gz": zipped(each) for name, each in contents.items()}
+    monkeypatch.setattr(mnist, "MNIST", source)
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.delenv("NPBN_DATA", raising=False)
     return tmp_path / "cache" / "npbn"
 
 
-ALL = ["a.gz", "b.gz", "c.gz", "d.gz"]
+FILES = [f"{name}.gz" for name in idx_files.SHAPES]
 
 
 def test_a_set_is_downloaded_once_and_a_dead_mirror_asked_once(server, small_set):
     first = datasets.load_mnist()
-    assert first.train[0].shape == (7, 784)
-    assert left_in(small_set) == ALL
-    assert server.asked == ["/dead/a.gz", *(f"/live/{name}" for name in ALL)]
+    assert first.train[0].shape == (15, 784)
+    assert left_in(small_set) == sorted(FILES)
+    assert server.asked == [f"/dead/{FILES[0]}", *(f"/live/{name}" for name in FILES)]
     again = datasets.load_mnist(download=False)
     np.testing.assert_array_equal(again.test[0], first.test[0])
     assert len(server.asked) == 5
@@ -274,7 +267,7 @@ def test_a_set_is_downloaded_once_and_a_dead_mirror_asked_once(server, small_set
 def test_downloads_go_to_data_dir_when_given(server, small_set, tmp_path):
     folder = tmp_path / "new" / "folder"
     datasets.load_mnist(os.fspath(folder))
-    assert left_in(folder) == ALL
+    assert left_in(folder) == sorted(FILES)
     assert not small_set.exists()
 
 
@@ -284,24 +277,24 @@ def test_what_the_environment_lacks_is_downloaded_into_the_cache(
     folder = tmp_path / "environment"
     folder.mkdir()
     monkeypatch.setenv("NPBN_DATA", str(folder))
-    (folder / "c.gz").write_bytes(server.files["/live/c.gz"])
+    (folder / FILES[2]).write_bytes(server.files[f"/live/{FILES[2]}"])
     datasets.load_mnist()
-    assert left_in(folder) == ["c.gz"]
-    assert left_in(small_set) == ["a.gz", "b.gz", "d.gz"]
+    assert left_in(folder) == [FILES[2]]
+    assert left_in(small_set) == sorted({*FILES} - {FILES[2]})
 
 
 def test_a_bad_file_is_not_replaced_but_named(server, small_set):
     datasets.load_mnist()
-    (small_set / "b.gz").write_bytes(HTML)
-    with pytest.raises(ValueError, match=r"b\.gz: an HTML page.*delete it and load again"):
+    (small_set / FILES[1]).write_bytes(HTML)
+    with pytest.raises(ValueError, match=r"labels\.gz: an HTML page.*delete it and load again"):
         datasets.load_mnist()
-    (small_set / "b.gz").unlink()
+    (small_set / FILES[1]).unlink()
     datasets.load_mnist()
-    assert left_in(small_set) == ALL
+    assert left_in(small_set) == sorted(FILES)
 
 
 def test_nothing_is_asked_without_download(server, small_set):
-    with pytest.raises(FileNotFoundError, match=r"a\.gz of Small"):
+    with pytest.raises(FileNotFoundError, match=r"train-images\.gz of Small"):
         datasets.load_mnist(download=False)
     assert server.asked == []
     assert left_in(small_set.parent) == []

@@ -17,15 +17,7 @@ import numpy as np
 import pytest
 
 from npbn import BatchNorm, Dense, Sigmoid
-from npbn.experiments import (
-    Record,
-    Run,
-    build,
-    machine,
-    perform,
-    read_results,
-    run_all,
-)
+from npbn.experiments import Record, Run, build, machine, perform, read_results, run_all
 from npbn.experiments.report import html_table, inline_svg, markdown_table, page
 from npbn.experiments.results import ResultsFile
 from npbn.layers.initial import normal_weights

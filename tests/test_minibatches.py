@@ -161,12 +161,7 @@ def test_next_into_refuses_what_does_not_fit_and_the_batch_is_still_to_come():
             batches.next_into(*out)
 
 
-@given(
-    size=sizes,
-    before=st.integers(0, 20),
-    seed=seeds,
-    kind=st.sampled_from(BIT_GENERATORS),
-)
+@given(size=sizes, before=st.integers(0, 20), seed=seeds, kind=st.sampled_from(BIT_GENERATORS))
 def test_a_state_stored_as_json_leads_to_the_same_batches(size, before, seed, kind):
     rows, batch_size = size
     data = numbered(rows)

@@ -13,19 +13,8 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    ReLU,
-    RMSProp,
-    Sequential,
-    checkpoint,
-    fit,
-    training_steps,
-)
+from npbn import SGD, Adam, RMSProp, Sequential, checkpoint, fit, training_steps
+from npbn.layers import BatchNorm, Dense, Dropout, ReLU
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs mounts and users as Linux has")
 

@@ -85,20 +85,20 @@ class BatchStatistics:
         batch = self.batch
         if self._is_corrected:
             batch = xp.multiply(batch, self._correction, out=self._work)
-        xp.copyto(self._rounded, batch, casting="same_kind")
+        xp.copyto(self._rounded, batch)
         # An infinity times 0 is NaN.
         return not math.isnan(xp.dot(self._rounded, self._zeros))
 
     def follow(self, xp: Any, batch: Array) -> None:
         """Move the population's statistics by one batch's."""
         # If someone has written into what is shown, go on from what was written.
-        xp.copyto(self._rounded, self._population, casting="same_kind")
+        xp.copyto(self._rounded, self._population)
         if self._rounded.tobytes() != self._shown.tobytes():
             xp.copyto(self._population, self._shown)
         xp.multiply(self._population, self._momentum, out=self._population)
         xp.multiply(batch, self._weight, out=self._work)
         xp.add(self._population, self._work, out=self._population)
-        xp.copyto(self._shown, self._population, casting="same_kind")
+        xp.copyto(self._shown, self._population)
 
 
 def _joined(vectors: Sequence[Array]) -> Array:

@@ -53,11 +53,6 @@ def arrays_in(value):
         yield from arrays_in([getattr(value, name, None) for name in names])
 
 
-def shapes_of(inputs):
-    """The shape of each input, () of a number."""
-    return {name: np.shape(value) for name, value in inputs.items()}
-
-
 def takes(case, inputs, shape):
     """Whether the operation takes a first argument of a shape, the others as they are."""
     if len(shape) < 2 or 0 in shape:
@@ -66,8 +61,8 @@ def takes(case, inputs, shape):
         others = make(case, shape)
     except ValueError:
         return False
-    wanted = shapes_of(inputs) | {first(inputs): shape}
-    return shapes_of(others) == wanted
+    wanted = {name: np.shape(value) for name, value in inputs.items()} | {first(inputs): shape}
+    return {name: np.shape(value) for name, value in others.items()} == wanted
 
 
 def over(array, shape):

@@ -1,34 +1,15 @@
 """What every network promises, with each layer in it: files, copies, training, layouts, threads."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
 from operations import make
-from shared import MODES, in_threads
-from subjects import (
-    SUBJECTS,
-    arrays_of,
-    assert_same_arrays,
-    upstream,
-)
+from shared import COPIES, MODES, in_threads
+from subjects import SUBJECTS, arrays_of, assert_same_arrays, upstream
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-    fit,
-    functional,
-    gradient_check,
-    training_steps,
-)
+from npbn import SGD, Adam, Sequential, fit, functional, gradient_check, training_steps
+from npbn.layers import BatchNorm, Dense, Dropout, ReLU, Sigmoid, Tanh
 from npbn.testing import CASES
 
 
@@ -91,11 +72,7 @@ def assert_same_arrays_but_gradients(one, other):
             np.testing.assert_array_equal(array, getattr(other, kind)[name])
 
 
-@pytest.mark.parametrize(
-    "make_copy",
-    [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))],
-    ids=["copy", "deepcopy", "pickle"],
-)
+@pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
 def test_a_copy_goes_its_own_way_and_its_arrays_are_in_its_vector(subject, make_copy):
     each, x = trained(subject), subject.batch(seed=5)
     other, third = make_copy(each), make_copy(each)

@@ -7,17 +7,7 @@ import pkgutil
 
 import numpy as np
 import pytest
-from operations import (
-    ALONE,
-    PAIRS,
-    arrays_in,
-    each,
-    each_pair,
-    first,
-    make,
-    upstream,
-    with_shapes,
-)
+from operations import ALONE, PAIRS, arrays_in, each, each_pair, first, make, upstream, with_shapes
 from shared import memory_mapped
 
 from npbn import functional, reference

@@ -11,24 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 from operations import PAIRS, arrays_in, each_pair, first, make, over, takes, upstream
-from shared import MODES
+from shared import MODES, frozen
 from subjects import SUBJECTS, Subject
 
-from npbn import (
-    SGD,
-    Adam,
-    BatchNorm,
-    Dense,
-    Dropout,
-    ReLU,
-    RMSProp,
-    Sequential,
-    Tanh,
-    fit,
-    functional,
-    gradient_check,
-    training_steps,
-)
+from npbn import SGD, Adam, RMSProp, Sequential, fit, functional, gradient_check, training_steps
+from npbn.layers import BatchNorm, Dense, Dropout, ReLU, Tanh
 from npbn.testing import CASES
 
 MEANT = "expected|holds|belongs to|not finite"
@@ -140,28 +127,6 @@ def no_labels(labels, classes):
         np.array(0),
         np.ma.masked_equal(labels, 1),
     ]
-
-
-# What must not change
-
-
-def frozen(*values):
-    """The bytes of all arrays, and the states of generators, in values, layers, optimizers."""
-    return [each for value in values for each in _frozen(value)]
-
-
-def _frozen(value):
-    if isinstance(value, np.ndarray):
-        yield value.shape, value.dtype, value.tobytes() if value.dtype != object else repr(value)
-    elif isinstance(value, np.random.Generator):
-        yield repr(value.bit_generator.state)
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _frozen(each)
-    else:
-        yield getattr(value, "iterations", None)
-        for kind in ("parameters", "gradients", "state", "generators"):
-            yield from _frozen(dict(getattr(value, kind, {})))
 
 
 def refused(call, names, message="expected", kinds=(TypeError, ValueError)):

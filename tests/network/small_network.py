@@ -1,17 +1,8 @@
 """What the tests of networks share: a small one, batches for it, layers of a reader's own."""
 
-import copy
-import pickle
-
 import numpy as np
 
 from npbn import SGD, BatchNorm, Dense, Layer, ReLU, Sequential, training_steps
-
-COPIES = {
-    "copy": copy.copy,
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda network: pickle.loads(pickle.dumps(network)),
-}
 
 
 def small(*, dtype=np.float32, activation=ReLU, norm=True, seed=0):

@@ -182,14 +182,6 @@ def test_exact_statistics_are_those_of_all_images_layer_by_layer(unbiased, batch
         assert own.population_variance == pytest.approx(variance, rel=1e-5)
 
 
-def test_after_it_population_statistics_are_the_batchs_own():
-    network, x = small(), batch(200)
-    train(network)
-    network.recompute_population(x)
-    expected = network.forward(x, statistics="batch")
-    assert network.forward(x) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-
-
 @pytest.mark.parametrize("size", [1e-20, 1.0, 1e15])
 @pytest.mark.parametrize("ratio", [0, 1e4])
 def test_statistics_of_blocks_are_those_of_the_whole(size, ratio):
@@ -258,14 +250,6 @@ def test_a_folded_network_agrees_and_its_batch_norms_are_gone(activation):
     assert not any(isinstance(layer, BatchNorm) for layer in folded.layers)
     y = network.forward(batch())
     assert folded.forward(batch()) == pytest.approx(y, rel=1e-5, abs=1e-6 * float(abs(y).max()))
-
-
-def test_folding_with_bias_without_gamma_or_beta():
-    network = Sequential([Dense(6, 5, rng=0), BatchNorm(5, scale=False, center=False)])
-    network.layers[0].bias = np.random.default_rng(0).normal(size=5).astype(np.float32)
-    network.recompute_population(batch(100))
-    folded = network.fold_batch_norm()
-    assert folded.forward(batch()) == pytest.approx(network.forward(batch()), abs=1e-5)
 
 
 def test_a_batch_norm_without_a_dense_before_it_stays():

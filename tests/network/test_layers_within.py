@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from small_network import COPIES, Identity, Residual, assert_same, batch, copies, labels, train
+from shared import COPIES
+from small_network import Identity, Residual, assert_same, batch, copies, labels, train
 
 from npbn import SGD, BatchNorm, Dense, Dropout, Layer, ReLU, Sequential, Tanh, fit, gradient_check
 

@@ -28,8 +28,3 @@ def test_another_networks_file_is_refused_whole(make, other, tmp_path):
     with pytest.raises(ValueError, match=r"n: (holds another network|'.*': expected float64)"):
         other.load(tmp_path / "n")
     assert np.array_equal(other.parameter_vector, before)
-
-
-def test_a_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        small().load(tmp_path / "none")

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from small_network import COPIES, Residual, Within, batch, gradients, labels
+from shared import COPIES
+from small_network import Residual, Within, batch, gradients, labels
 
 from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, Tanh, fit, functional, gradient_check
 

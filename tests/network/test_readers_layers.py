@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_network import Identity, Scale, Within, batch, gradients, labels
+from small_network import Identity, Scale, Within, assert_same, batch, copies, gradients, labels
 
 from npbn import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sequential, Tanh, gradient_check
 
@@ -187,7 +187,7 @@ def test_an_interrupted_pass_leaves_none_pending_and_the_network_usable(inside):
     x, dy = batch(), batch(8)[:, :3]
     expected = gradients(network, dy, x)
     network.forward(x, training=True)
-    state = {name: value.copy() for name, value in network.state.items()}
+    state = copies(network.state)
     layer.now = True
     calls = [network.predict, network.predict_probabilities]
     calls += [lambda x: network.accuracy(x, labels()), lambda x: network.forward(2 * x, True)]
@@ -197,7 +197,6 @@ def test_an_interrupted_pass_leaves_none_pending_and_the_network_usable(inside):
     for each, shape in ((network, (8, 3)), (network.layers[1], (8, 5))):
         with pytest.raises(RuntimeError, match="forward"):
             each.backward(np.ones(shape, np.float32))
-    for name, value in state.items():
-        np.testing.assert_array_equal(network.state[name], value)
+    assert_same(network.state, state)
     layer.now = False
     assert np.array_equal(gradients(network, dy, x), expected)

@@ -50,8 +50,3 @@ class Interrupting(SGD):
         if self.iterations == self.after:
             for _ in range(self.presses):
                 os.kill(os.getpid(), signal.SIGINT)
-
-
-def drawn(network):
-    """Where its generators are."""
-    return {name: rng.bit_generator.state for name, rng in network.generators.items()}

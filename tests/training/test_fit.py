@@ -57,16 +57,6 @@ def test_no_steps_and_no_learning_rate_change_nothing():
     assert np.array_equal(network.parameter_vector, before)
 
 
-def test_same_description_same_bits():
-    options = {"steps": 50, "seed": 3}
-    first, second = (
-        run(build(dropout=True), digits(), digits(), optimizer=Adam(0.01), **options)
-        for _ in range(2)
-    )
-    assert first.losses == second.losses
-    assert first.validation_accuracies == second.validation_accuracies
-
-
 def test_a_batch_is_60_rows_and_the_seed_0_if_not_given():
     def steps(**options):
         return list(training_steps(build(), digits(), optimizer=SGD(0.1), steps=9, **options))

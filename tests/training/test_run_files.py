@@ -1,12 +1,12 @@
 """fit(checkpoint=...): what goes on from a file, to the same bits, and what is refused."""
 
-import copy
 import errno
 import os
 
 import numpy as np
 import pytest
-from small_runs import Interrupting, build, digits, drawn, exploding, run
+from shared import frozen
+from small_runs import Interrupting, build, digits, exploding, run
 
 from npbn import SGD, Adam, Dense, Dropout, Layer, LeakyReLU, RMSProp, Sequential, checkpoint
 
@@ -290,18 +290,13 @@ def test_a_file_that_lacks_or_twists_something_is_refused_whole(damage, path):
     damage(arrays, header)
     checkpoint.save(path, arrays, header)
     network, optimizer, rng = build(dropout=True), momentum(), np.random.default_rng(7)
-    held = {**network.parameters, **network.state}
-    before, generators = copy.deepcopy(held), drawn(network)
+    before = frozen(network, optimizer, rng)
     options = {"optimizer": optimizer, "seed": rng, "checkpoint": path, "resume": True}
     with pytest.raises(ValueError, match=f"{path}.*not what this run's checkpoint hol") as caught:
         run(network, **options)
     assert "None" not in str(caught.value)
     assert header.get("step") != "5" or "step: expected a whole number" in str(caught.value)
-    for name, array in held.items():
-        assert np.array_equal(array, before[name])
-    assert generators == drawn(network)
-    assert rng.bit_generator.state == np.random.default_rng(7).bit_generator.state
-    assert optimizer.iterations == 0
+    assert frozen(network, optimizer, rng) == before
 
 
 def test_wrong_labels_leave_the_callers_generator():

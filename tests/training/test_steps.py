@@ -1,10 +1,9 @@
 """training_steps, and what it and fit refuse."""
 
-import copy
-
 import numpy as np
 import pytest
-from small_runs import build, digits, drawn, exploding, run
+from shared import frozen
+from small_runs import build, digits, exploding, run
 
 from npbn import SGD, Adam, Dense, Layer, Sequential, fit, functional, training_steps
 
@@ -92,11 +91,10 @@ REFUSED_BY_FIT = [
 def test_wrong_arguments_are_refused_at_the_call_by_name(train, name, change, error, message):
     arguments = {"network": build(), "data": digits(), "optimizer": SGD(0.1), "steps": 5} | change
     network, data = arguments.pop("network"), arguments.pop("data")
-    before = copy.deepcopy(network)
+    before = frozen(network)
     with pytest.raises(error, match=message.replace("{}", name)):
         train(network, data, **arguments)
-    for key, value in {**before.parameters, **before.state}.items():
-        assert np.array_equal(value, {**network.parameters, **network.state}[key])
+    assert frozen(network) == before
 
 
 def test_outputs_must_be_classes():
@@ -164,13 +162,9 @@ def test_a_bad_value_of_a_schedule_is_told_before_anything_moves(value):
     steps = training_steps(network, digits(), optimizer=optimizer, steps=9)
     for _ in range(3):
         next(steps)
-    held = {**network.parameters, **network.state, **optimizer.state}
-    held["gradients"] = network.gradient_vector
-    before, generators = copy.deepcopy(held), drawn(network)
+    before = frozen(network, optimizer)
     with pytest.raises((TypeError, ValueError), match=r"learning_rate\(3\): expected a"):
         next(steps)
-    for name, array in held.items():
-        assert np.array_equal(array, before[name])
-    assert generators == drawn(network)
+    assert frozen(network, optimizer) == before
     assert optimizer.iterations == 3
     assert asked == [0, 1, 2, 3]
