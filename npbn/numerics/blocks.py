@@ -90,7 +90,7 @@ class Blocks:
             repeats = wide.reshape(count, self._fold, self.features)
             self.made[f"{count} vectors", kind] = repeats, views
         repeats, views = self.made[f"{count} vectors", kind]
-        xp.copyto(repeats, vectors[:, np.newaxis])
+        xp.copyto(repeats, vectors.reshape(count, 1, self.features))
         return views
 
     def room(self, name: str, kind: str) -> list[Array]:
