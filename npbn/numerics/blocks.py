@@ -107,7 +107,7 @@ class Blocks:
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[tuple[str, str], Array] = {}
-        self.blocks = lru_cache(maxsize=64)(Blocks)
+        self.blocks = lru_cache(maxsize=16)(Blocks)
 
 
 _kept = _Kept()
