@@ -90,7 +90,7 @@ class Blocks:
             repeats = wide.reshape(count, self._fold, self.features)
             self.made[f"{count} vectors", kind] = repeats, views
         repeats, views = self.made[f"{count} vectors", kind]
-        xp.copyto(repeats, vectors[:, np.newaxis])
+        xp.copyto(repeats, vectors.reshape(count, 1, self.features))
         return views
 
     def room(self, name: str, kind: str) -> list[Array]:
@@ -107,7 +107,7 @@ class Blocks:
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[tuple[str, str], Array] = {}
-        self.blocks = lru_cache(maxsize=64)(Blocks)
+        self.blocks = lru_cache(maxsize=16)(Blocks)
 
 
 _kept = _Kept()
