@@ -189,9 +189,10 @@ class Run:
                 raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
             self.optimizer.load_state(header["iterations"], kept)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
+            why = str(error).removeprefix(f"{path}: ")
             raise ValueError(
-                f"{path}: not what this run's checkpoint holds ({type(error).__name__}: {error}): "
-                "pass what the run was started with, or another file"
+                f"{path}: not what this run's checkpoint holds ({type(error).__name__}: "
+                f"{why:.120}): pass what the run was started with, or another file"
             ) from error
         self.batches.restore(header["batches"])
         for name, rng in generators.items():
@@ -266,5 +267,6 @@ def _classes(name: str, images: Array, network: Sequential) -> int:
 def check_finite(name: str, images: Array) -> None:
     """ValueError where they are not."""
     for start in range(0, len(images), 1000):
-        if not np.isfinite(images[start : start + 1000]).all():
-            raise ValueError(f"{name}[0]: not finite, first in row {start} to {start + 999}")
+        is_finite = np.isfinite(images[start : start + 1000].reshape(-1, images[0].size)).all(1)
+        if not is_finite.all():
+            raise ValueError(f"{name}[0]: not finite, first in row {start + is_finite.argmin()}")

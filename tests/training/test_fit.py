@@ -77,13 +77,13 @@ def test_every_500th_step_is_sampled_and_every_1000th_is_kept_if_not_given(tmp_p
     assert kept == [1000, 1002]
 
 
-@pytest.mark.parametrize(("row", "block"), [(0, "0 to 999"), (999, "0 to"), (1499, "1000 to")])
-def test_data_that_are_not_finite_are_refused(row, block):
+@pytest.mark.parametrize("row", [0, 999, 1499])
+def test_data_that_are_not_finite_are_refused_with_the_row(row):
     images, labels = digits(1500)
-    images[row, 3] = np.nan
-    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite.* row {block}"):
+    images[row:, 3] = np.nan
+    with pytest.raises(ValueError, match=rf"^train\[0\]: not finite, first in row {row}$"):
         run(build(), (images, labels))
-    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite.* row {block}"):
+    with pytest.raises(ValueError, match=rf"^validation\[0\]: not finite, first in row {row}$"):
         run(build(), digits(), (images, labels))
 
 
