@@ -219,7 +219,7 @@ def test_fashion_mnist_has_a_folder_of_its_own(places, monkeypatch):
     put(folders["NPBN_DATA"], contents)
     put(folders["NPBN_DATA"] / "fashion", fashion)
     assert datasets.load_fashion_mnist().test[1].tolist() == arrays[3].tolist()
-    with pytest.raises(ValueError, match=r"wrong content.*give each its own folder"):
+    with pytest.raises(ValueError, match=r"wrong content.*give each data set its own folder"):
         datasets.load_fashion_mnist(folders["NPBN_DATA"])
 
 

@@ -59,6 +59,8 @@ class Layer:
     _cache: Any = None
     _pending: tuple[Plan, int, int] | None = None
     _batch: LastBatch | None = None
+    # Settings that inference does not look at: a saved network may be loaded with others.
+    _training_only: tuple[str, ...] = ()
 
     def __init__(
         self,
