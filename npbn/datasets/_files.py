@@ -86,6 +86,11 @@ def located(source: Source) -> list[Path | None]:
     return [_local(source, file.name, places) for file in source.files]
 
 
+def folder_for_downloads(source: Source) -> Path:
+    """Where what is missing is downloaded to without a data_dir."""
+    return _places(source, None, True)[-1].folder
+
+
 def _places(
     source: Source, data_dir: str | os.PathLike[str] | None, download: bool
 ) -> list[_Place]:
