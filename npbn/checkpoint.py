@@ -18,11 +18,17 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
+from zlib import crc32
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+
+try:
+    import fcntl
+except ImportError:  # Windows, which lets nobody remove a file that is open
+    fcntl = None  # type: ignore[assignment]
 
 Path = str | os.PathLike[str]
 
@@ -38,6 +44,7 @@ _NPY = re.compile(
 _LARGEST_DIRECTORY = 2**21
 _LARGEST_HEADER = 2**20
 _DEEPEST_HEADER = 100
+_LONGEST_REASON = 120
 
 
 class _Refused(Exception):
@@ -54,20 +61,26 @@ def save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> 
 
     At any moment the file is the old one or the new one, whole, even if the power fails: all is
     written to another file in the same folder, which then takes the name. A link stays a link, its
-    target is replaced. TypeError or ValueError for what cannot be stored, before anything is
-    written; OSError for a full disk, a missing folder or a missing permission.
+    target is replaced. What a process that was killed in a save to this name has left is removed.
+    TypeError or ValueError for what cannot be stored, before anything is written; OSError for a
+    full disk, a missing folder or a missing permission.
     """
     contents = _packed(arrays, header)
     path, target, mode = _place(path)
-    temporary = os.path.join(os.path.dirname(target), f".npbn-{secrets.token_hex(8)}.tmp")
+    _remove_left_over(target)
+    temporary = ""
     try:
-        with open(temporary, "xb") as file:
+        with _new_file_beside(target) as file:
+            temporary = file.name
             if mode is not None:
                 os.chmod(temporary, mode)
             file.write(contents)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if fcntl:
+                os.replace(temporary, target)
+        if not fcntl:  # Windows renames no open file
+            os.replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
@@ -105,13 +118,13 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             return _unpacked(file)
         except _Refused as error:
             why, advice = (*error.args, "pass a file that save wrote")[:2]
-            raise ValueError(f"{path}: {why}: {advice}") from None
+            raise ValueError(f"{path}: {_line(why)}: {advice}") from None
         except (OSError, MemoryError):
             raise
         except Exception as error:  # zipfile has a dozen kinds for damaged files
             raise ValueError(
-                f"{path}: damaged ({error}): load another copy of it, or save it again"
-            ) from error
+                f"{path}: damaged ({_line(error)}): load another copy of it, or save it again"
+            ) from None
 
 
 def check_arrays(path: Path, arrays: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
@@ -126,19 +139,26 @@ def check_arrays(path: Path, arrays: Mapping[str, Array], expected: Mapping[str,
             what = f"{name!r}: expected {own.dtype} {own.shape}, got {array.dtype} {array.shape}"
         else:
             continue
-        raise ValueError(f"{os.fsdecode(path)}: {what}: load it into what it was saved from")
+        raise ValueError(f"{os.fsdecode(path)}: {_line(what)}: load it into what it was saved from")
 
 
-def check_layers(path: Path, header: Mapping[str, Any], layers: list[str]) -> None:
-    """ValueError, naming the file, unless it holds a network of these layers."""
+def held_layers(path: Path, header: Mapping[str, Any]) -> list[str]:
+    """The layers of the network that a file holds, as text; ValueError, naming it, if of none."""
     held, path = header.get("layers"), os.fsdecode(path)
     if "optimizer" in header:
         raise ValueError(
             f"{path}: a run's checkpoint: use fit(..., checkpoint={path!r}, resume=True)"
         )
-    if held != layers:
-        shown = checks.shortened(held)
-        raise ValueError(f"{path}: holds another network: {shown}, this one is {layers}")
+    if not isinstance(held, list) or not all(isinstance(each, str) for each in held):
+        raise ValueError(f"{path}: holds no network: pass a file that Sequential.save wrote")
+    return held
+
+
+def _line(reason: object) -> str:
+    """One short line: a damaged file's own words may have any length, and what terminals obey."""
+    text = str(reason)
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= _LONGEST_REASON else f"{shown[:_LONGEST_REASON]}..."
 
 
 def _packed(arrays: Mapping[str, Array], header: Mapping[str, Any]) -> bytes:
@@ -208,6 +228,44 @@ def _mode_of_old(path: str, target: str) -> int | None:
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EACCES
         raise OSError(code, os.strerror(code), path)
     return stat.S_IMODE(mode)
+
+
+def _beginning(target: str) -> str:
+    """How the names of the files begin that become target."""
+    return f".npbn-{crc32(os.fsencode(os.path.basename(target))):08x}-"
+
+
+def _new_file_beside(target: str) -> IO[bytes]:
+    """An empty file, locked as long as it is open: who finds it locked leaves it alone."""
+    while True:
+        name = f"{_beginning(target)}{secrets.token_hex(8)}.tmp"
+        file = open(os.path.join(os.path.dirname(target), name), "xb")  # noqa: SIM115
+        if not fcntl:
+            return file
+        with suppress(OSError):  # a disk without locks, where nobody can take it for left over
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(file.name):  # else it was found before it was locked
+            return file
+        file.close()
+
+
+def _remove_left_over(target: str) -> None:
+    """Remove the files beside target of processes that were killed: those that nobody locks."""
+    folder, beginning = os.path.dirname(target), _beginning(target)
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(beginning) and name.endswith(".tmp"):
+                _remove_unless_open(os.path.join(folder, name))
+
+
+def _remove_unless_open(path: str) -> None:
+    with suppress(OSError):
+        if not fcntl:
+            os.unlink(path)
+            return
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
 
 
 def _sync_folder(folder: str) -> None:

@@ -1,5 +1,6 @@
 """The data sets: every file verified, found in the promised order, split as the lesson has them."""
 
+import configparser
 import dataclasses
 import gzip
 import importlib.util
@@ -17,7 +18,8 @@ from npbn import datasets
 from npbn.datasets import mnist, mnist_5k
 from npbn.datasets._idx import read_idx
 
-SCRIPT = Path(__file__).parents[1] / "data" / "make_mnist_5k.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "data" / "make_mnist_5k.py"
 
 
 # Reading one file
@@ -147,9 +149,25 @@ def test_data_dir_alone_is_searched_when_given(places):
     folders, contents, _ = places
     put(folders["NPBN_DATA"], contents)
     put(folders["cache"], contents)
+    folders["data_dir"].mkdir()
     with pytest.raises(FileNotFoundError, match=r"train-images\.gz of Small: .*given.*data_dir"):
         datasets.load_mnist(folders["data_dir"], download=False)
+    assert list(folders["data_dir"].iterdir()) == []
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_a_data_dir_that_there_is_not_is_told_and_not_made(places, download):
+    folders, contents, _ = places
+    put(folders["NPBN_DATA"], contents)
+    with pytest.raises(FileNotFoundError, match=r"data_dir: there is no folder '.*given': pass"):
+        datasets.load_mnist(folders["data_dir"], download=download)
     assert not folders["data_dir"].exists()
+
+
+def test_an_environment_that_there_is_not_is_told_with_a_way_on(places):
+    told = r"environment' \(there is no such folder\).* or go on with load_mnist_5k\(\)"
+    with pytest.raises(FileNotFoundError, match=told):
+        datasets.load_mnist(download=False)
 
 
 def test_the_environment_comes_before_the_cache(places):
@@ -190,13 +208,84 @@ def test_fashion_mnist_has_a_folder_of_its_own(places, monkeypatch):
     put(folders["NPBN_DATA"], contents)
     put(folders["NPBN_DATA"] / "fashion", fashion)
     assert datasets.load_fashion_mnist().test[1].tolist() == arrays[3].tolist()
-    with pytest.raises(ValueError, match=r"wrong content.*give each its own folder"):
+    with pytest.raises(ValueError, match=r"wrong content.*give each data set its own folder"):
         datasets.load_fashion_mnist(folders["NPBN_DATA"])
 
 
 def test_a_path_is_shown_so_that_it_can_be_read(places):
-    with pytest.raises(FileNotFoundError, match=r"not found in '/tmp/a\\nb', nor"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '/tmp/a\\nb': pass"):
         datasets.load_mnist("/tmp/a\nb", download=False)
+
+
+def dotted(name):
+    return name.replace("-idx", ".idx")
+
+
+# The four files as unpackers and other libraries leave them: a function of their names.
+AS_OTHERS_LEAVE_THEM = {
+    "a point before idx": dotted,
+    "a point before idx, zipped": lambda name: f"{dotted(name)}.gz",
+    "folders of their names": lambda name: f"{name}/{name}",
+    "folders with a point": lambda name: f"{dotted(name)}/{dotted(name)}",
+    "torchvision": lambda name: f"MNIST/raw/{name}",
+    "torchvision, zipped": lambda name: f"MNIST/raw/{name}.gz",
+    "some so, some so": lambda name: f"MNIST/raw/{name}" if "labels" in name else f"{name}.gz",
+}
+REAL_NAMES = [file.name for file in mnist.MNIST.files]
+
+
+@pytest.mark.parametrize("place", ["data_dir", "NPBN_DATA", "cache"])
+@pytest.mark.parametrize("how", AS_OTHERS_LEAVE_THEM)
+def test_files_are_found_as_others_leave_them(places, monkeypatch, how, place):
+    folders, contents, arrays = places
+    names = dict(zip(NAMES, REAL_NAMES, strict=True))
+    files = {
+        field: dataclasses.replace(file, name=names[file.name])
+        for field, file in vars(mnist.MNIST).items()
+        if isinstance(file, IdxFile)
+    }
+    source = dataclasses.replace(mnist.MNIST, other_folders=("MNIST/raw",), **files)
+    monkeypatch.setattr(mnist, "MNIST", source)
+    for name, content in contents.items():
+        path = folders[place] / AS_OTHERS_LEAVE_THEM[how](names[name])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    data = datasets.load_mnist(folders["data_dir"] if place == "data_dir" else None)
+    assert data.test[1].tolist() == arrays[3].tolist()
+    assert data.validation[1].tolist() == arrays[1][:5].tolist()
+
+
+def test_the_real_sets_are_looked_for_in_the_folders_of_torchvision_and_debian():
+    assert mnist.MNIST.other_folders == ("MNIST/raw",)
+    assert mnist.FASHION_MNIST.other_folders == ("FashionMNIST/raw", "fashion-mnist")
+    assert mnist.FASHION_MNIST.system_folders == ("/usr/share/datasets/fashion-mnist",)
+
+
+def test_a_package_of_the_system_comes_before_the_cache_and_after_the_environment(
+    places, tmp_path, monkeypatch
+):
+    folders, contents, arrays = places
+    system = tmp_path / "system"
+    source = dataclasses.replace(mnist.MNIST, subfolder="set", system_folders=(str(system),))
+    monkeypatch.setattr(mnist, "MNIST", source)
+    put(system, contents)
+    put(folders["cache"] / "set", dict.fromkeys(contents, b"wrong"))
+    assert datasets.load_mnist().test[1].tolist() == arrays[3].tolist()
+    with pytest.raises(FileNotFoundError):
+        datasets.load_mnist(download=False)  # NPBN_DATA alone
+    monkeypatch.delenv("NPBN_DATA")
+    assert datasets.load_mnist(download=False).test[1].tolist() == arrays[3].tolist()
+
+
+@pytest.mark.parametrize("folder", ["fashion", "F/raw"])
+def test_data_dir_may_have_fashion_mnist_in_a_sub_folder(places, monkeypatch, folder):
+    folders, _, _ = places
+    source, contents, arrays = small_set(1)
+    source = dataclasses.replace(source, subfolder="fashion", other_folders=("fashion", "F/raw"))
+    monkeypatch.setattr(mnist, "FASHION_MNIST", source)
+    put(folders["data_dir"] / folder, contents)
+    data = datasets.load_fashion_mnist(folders["data_dir"])
+    assert data.test[1].tolist() == arrays[3].tolist()
 
 
 @pytest.mark.parametrize("how", ["data_dir", "NPBN_DATA"])
@@ -327,6 +416,16 @@ def test_mnist_5k_has_as_many_of_each_class_in_every_split_and_none_twice():
     np.testing.assert_array_equal(square.train[0].reshape(-1, 784), data.train[0])
     with pytest.raises(TypeError, match="flatten: expected"):
         datasets.load_mnist_5k(flatten="no")
+
+
+def test_every_copy_of_the_package_has_the_licence_of_the_embedded_digits():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    files = config["metadata"]["license_files"].split()
+    assert files == ["LICENSE", "npbn/datasets/LICENSE-mnist_5k"]
+    notice = (ROOT / files[1]).read_text(encoding="ascii")
+    for needed in ("mnist_5k.npz", "Yann LeCun", "Copyright (c) 2014-2026, Sebastian Raschka"):
+        assert needed in notice
 
 
 @pytest.mark.parametrize("kind", ["empty", "half", "more", "one bit"])

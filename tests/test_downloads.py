@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -164,7 +165,14 @@ def test_names_and_ports_where_nobody_answers(server, tmp_path):
     assert path.read_bytes() == CONTENT
     with pytest.raises(RuntimeError, match="no mirror could be used") as error:
         download_first(nobody, tmp_path / "other.gz", MD5)
-    assert all(f"{each}other.gz: " in str(error.value) for each in nobody)
+    told, *lines = str(error.value).splitlines()
+    for way_out in ("data_dir=", "NPBN_DATA", "data=datasets.load_mnist_5k()", str(tmp_path)):
+        assert way_out in told
+    assert [line.split(": ")[0].strip() for line in lines] == [f"{each}other.gz" for each in nobody]
+    assert all(len(line) <= 150 for line in lines)
+    assert not any(word in str(error.value) for word in ("object at 0x", "Pool", "Caused by"))
+    assert "Connection refused" in lines[0]
+    assert re.search("resolve|name resolution", lines[1])
 
 
 def test_a_compressed_file_is_kept_as_it_was_sent(server, tmp_path):
@@ -265,7 +273,11 @@ def test_a_set_is_downloaded_once_and_a_dead_mirror_asked_once(server, small_set
 
 
 def test_downloads_go_to_data_dir_when_given(server, small_set, tmp_path):
-    folder = tmp_path / "new" / "folder"
+    folder = tmp_path / "given"
+    with pytest.raises(FileNotFoundError, match=r"data_dir: there is no folder '.*given': pass"):
+        datasets.load_mnist(os.fspath(folder))
+    assert server.asked == []
+    folder.mkdir()
     datasets.load_mnist(os.fspath(folder))
     assert left_in(folder) == sorted(FILES)
     assert not small_set.exists()

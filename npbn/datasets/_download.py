@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -29,17 +30,30 @@ def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
         try:
             content = _received(address, md5)
         except (OSError, ValueError) as error:  # what requests raises is an OSError
-            reasons.append(f"{address}: {error}")
+            reasons.append(f"{address}: {_in_short(error)}")
             mirrors.remove(mirror)
             mirrors.append(mirror)
         else:
             _write(target, content)
             return target
     raise RuntimeError(
-        f"{target.name}: no mirror could be used: check the connection, or put the file into a "
-        f"folder that the environment variable NPBN_DATA names, or into {target.parent}\n  "
-        + "\n  ".join(reasons)
+        f"{target.name}: no mirror could be used: check the connection; or put the file into "
+        f"{target.parent}, or into a folder that you pass as data_dir= or name in NPBN_DATA; or go "
+        "on with data=datasets.load_mnist_5k(), which needs no network\n  " + "\n  ".join(reasons)
     )
+
+
+def _in_short(error: BaseException) -> str:
+    """What went wrong, without what requests and urllib3 say around it."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    text = str(error)
+    # Such as "<urllib3.connection.HTTPConnection object at 0x7f>: ", "HTTPSConnection(host='x'): ".
+    text = re.sub(r"^(<[^>]*>|\w+\(host=[^)]*\)): ", "", text)
+    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 class _Buffer(io.BytesIO):
@@ -67,8 +81,8 @@ def _received(address: str, md5: str) -> bytes:
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != md5:
         raise ValueError(
-            f"sent another file: expected md5 {md5}, got {digest} "
-            f"({len(content)} bytes that begin with {content[:16]!r})"
+            f"sent another file, of {len(content)} bytes that begin with {content[:16]!r}: "
+            f"expected md5 {md5:.8}..., got {digest:.8}..."
         )
     return content
 

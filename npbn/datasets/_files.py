@@ -37,49 +37,80 @@ class Source:
     test_labels: IdxFile
     validation: int
     """How many of the training file's first images are the validation set."""
+    other_folders: tuple[str, ...] = ()
+    """Folders inside the one that is searched, where other programs put the files."""
+    system_folders: tuple[str, ...] = ()
+    """Folders of the system's packages."""
+
+    @property
+    def files(self) -> tuple[IdxFile, ...]:
+        """The four, in order."""
+        return self.train_images, self.train_labels, self.test_images, self.test_labels
 
 
-def find(
-    source: Source,
-    files: tuple[IdxFile, ...],
-    data_dir: str | os.PathLike[str] | None,
-    download: bool,
-) -> list[Path]:
+@dataclass(frozen=True)
+class _Place:
+    """A folder to search: for the files in its sub-folder, or as other programs put them there."""
+
+    outer: Path
+    subfolder: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return self.outer / self.subfolder
+
+
+def find(source: Source, data_dir: str | os.PathLike[str] | None, download: bool) -> list[Path]:
     """Return the path of each file, with .gz or without; download what is missing, if allowed.
 
-    FileNotFoundError names the missing file, the folders and what to do; RuntimeError if no mirror
-    has it; ValueError if what should be a folder is none; an OSError if it cannot be written.
+    FileNotFoundError names the missing file, the folders and what to do, or a data_dir that there
+    is not; RuntimeError if no mirror has it; ValueError if what should be a folder is none; an
+    OSError if it cannot be written.
     """
     mirrors = list(source.mirrors)
+    places = _places(source, data_dir, download)
     paths = []
-    for file in files:
-        looked_in = []
-        for folder in _folders(source, data_dir, download):
-            path = _local(folder, file.name)
-            if path:
-                break
-            looked_in.append(folder)
-        else:
-            if not download:
-                raise FileNotFoundError(_missing(source, file, looked_in, data_dir))
-            path = download_first(mirrors, looked_in[-1] / f"{file.name}.gz", file.md5)
+    for file in source.files:
+        path = _local(source, file.name, places)
+        if path is None and not download:
+            raise FileNotFoundError(_missing(source, file, places, data_dir))
+        if path is None:
+            path = download_first(mirrors, places[-1].folder / f"{file.name}.gz", file.md5)
         paths.append(path)
     return paths
 
 
-def _folders(
+def located(source: Source) -> list[Path | None]:
+    """Where each file would be read from without a data_dir; None: it would be downloaded."""
+    places = _places(source, None, True)
+    return [_local(source, file.name, places) for file in source.files]
+
+
+def folder_for_downloads(source: Source) -> Path:
+    """Where what is missing is downloaded to without a data_dir."""
+    return _places(source, None, True)[-1].folder
+
+
+def _places(
     source: Source, data_dir: str | os.PathLike[str] | None, download: bool
-) -> Iterator[Path]:
-    """Yield the folders to look in; the last one is that for downloads."""
+) -> list[_Place]:
+    """Where to look; the last one is that for downloads."""
     if data_dir is not None:
-        yield _folder("data_dir", data_dir)
-        return
+        folder = _folder("data_dir", data_dir)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"data_dir: there is no folder {str(folder)!r}: pass one that there is, or make it "
+                "(what it lacks can be downloaded into it)"
+            )
+        return [_Place(folder)]
+    found = []
     environment = os.environ.get(ENVIRONMENT)
     if environment:
-        yield _folder(ENVIRONMENT, environment) / source.subfolder
+        found.append(_Place(_folder(ENVIRONMENT, environment), source.subfolder))
         if not download:
-            return
-    yield _cache_folder() / source.subfolder
+            return found
+    system = [_Place(Path(folder)) for folder in source.system_folders]
+    return [*found, *system, _Place(_cache_folder(), source.subfolder)]
 
 
 def _folder(name: str, value: str | os.PathLike[str]) -> Path:
@@ -98,25 +129,38 @@ def _cache_folder() -> Path:
     return Path(pooch.os_cache("npbn"))
 
 
-def _local(folder: Path, name: str) -> Path | None:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
+def _local(source: Source, name: str, places: list[_Place]) -> Path | None:
+    for place in places:
+        folders = [place.folder, *(place.outer / other for other in source.other_folders)]
+        for path in (folder / each for folder in folders for each in _names(name)):
+            if path.is_file():
+                return path
+        if (path := place.folder / name).exists():  # what is no file is told when it is read
             return path
     return None
+
+
+def _names(name: str) -> Iterator[str]:
+    """The names that a file has: compressed or not, as some unpackers leave it, in a folder."""
+    for each in (name, name.replace("-idx", ".idx")):
+        yield from (each, f"{each}.gz", f"{each}/{each}", f"{each}/{each}.gz")
 
 
 def _missing(
     source: Source,
     file: IdxFile,
-    looked_in: list[Path],
+    places: list[_Place],
     data_dir: str | os.PathLike[str] | None,
 ) -> str:
-    places = " or ".join(repr(str(folder)) for folder in looked_in)
+    looked_in = " or ".join(
+        repr(str(place.folder)) + ("" if place.folder.exists() else " (there is no such folder)")
+        for place in places
+    )
     if data_dir is not None:
         other = "another data_dir"
     else:
         other = f"a data_dir that has it, set {ENVIRONMENT} to such a folder"
     return (
-        f"{file.name}.gz of {source.title}: not found in {places}, nor uncompressed: "
-        f"put it there, pass {other}, or pass download=True"
+        f"{file.name}.gz of {source.title}: not found in {looked_in}, nor uncompressed: "
+        f"put it there, pass {other}, pass download=True, or go on with load_mnist_5k()"
     )

@@ -18,8 +18,8 @@ UNSIGNED_BYTE = 0x08
 SPARE = 1 << 16
 
 ADVICE = (
-    "if it belongs to another data set whose files have the same names (MNIST, Fashion-MNIST), "
-    "give each its own folder; else delete it and load again, or put the right one there"
+    "give each data set its own folder (MNIST's and Fashion-MNIST's files have the same names), or "
+    "delete it and load again"
 )
 
 
@@ -58,7 +58,7 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint
         raise _bad(path, f"expected {len(content)} bytes uncompressed, got {length}")
     digest = hashlib.sha256(content.data).hexdigest()
     if digest != sha256:
-        raise _bad(path, f"wrong content: expected sha256 {sha256}, got {digest}")
+        raise _bad(path, f"wrong content: expected sha256 {sha256:.16}..., got {digest:.16}...")
     return content[len(header) :].reshape(shape)
 
 
@@ -71,10 +71,10 @@ def _check_header(path: Path, header: bytes, shape: tuple[int, ...]) -> None:
     if not header:
         raise _bad(path, "empty")
     if header.lstrip().startswith(b"<"):
-        raise _bad(path, f"an HTML page, not an IDX file: it begins with {header!r}")
+        raise _bad(path, f"an HTML page, not an IDX file: it begins with {header[:8]!r}")
     if header[:4] != bytes([0, 0, UNSIGNED_BYTE, len(shape)])[: len(header)]:
         raise _bad(
-            path, f"not an IDX file of {len(shape)}-D unsigned bytes: it begins with {header!r}"
+            path, f"not an IDX file of {len(shape)}-D unsigned bytes: it begins with {header[:8]!r}"
         )
     sizes = len(header) // 4
     found = struct.unpack(f">{sizes}I", header[: 4 * sizes])[1:]

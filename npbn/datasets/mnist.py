@@ -40,6 +40,7 @@ MNIST = Source(
         md5="ec29112dd5afa0611ce80d1b7f02629c",
     ),
     validation=5_000,
+    other_folders=("MNIST/raw",),  # torchvision's
 )
 
 FASHION_MNIST = Source(
@@ -74,6 +75,9 @@ FASHION_MNIST = Source(
         md5="bb300cfdad3c16e7a12a480ee83cd310",
     ),
     validation=5_000,
+    # The last one is that of Debian's package, and of a folder that has both data sets.
+    other_folders=("FashionMNIST/raw", "fashion-mnist"),
+    system_folders=("/usr/share/datasets/fashion-mnist",),
 )
 
 
@@ -89,12 +93,15 @@ def load_mnist(
 
     The four files, as they are or with .gz, are looked for in data_dir if it is given, and only
     there; else in the folder that the environment variable NPBN_DATA names; else in the user's
-    cache folder. What is missing is downloaded, into data_dir or into the cache folder. With
-    download=False nothing is, and where NPBN_DATA is set it alone is searched. Every file is
-    verified by its sha256 each time.
+    cache folder. In each of these they may also lie as torchvision, Kaggle or an unpacker leaves
+    them: in MNIST/raw, each in a folder of its name, or with a point before idx. What is missing is
+    downloaded, into data_dir or into the cache folder. With download=False nothing is, and where
+    NPBN_DATA is set it alone is searched. Every file is verified by its sha256 each time. Without
+    them and without a network there is load_mnist_5k.
 
-    FileNotFoundError if a file is missing and download is False; ValueError if one is damaged or
-    another; RuntimeError if no mirror has it; an OSError if it cannot be read or written.
+    FileNotFoundError if there is no such data_dir, or if a file is missing and download is False;
+    ValueError if one is damaged or another; RuntimeError if no mirror has it; an OSError if it
+    cannot be read or written.
 
     By Yann LeCun, Corinna Cortes and Christopher Burges: http://yann.lecun.com/exdb/mnist/.
     """
@@ -106,10 +113,11 @@ def load_fashion_mnist(
 ) -> Dataset:
     """Load the 70,000 pictures of clothes of Fashion-MNIST, in load_mnist's form and split.
 
-    Its files have the names of MNIST's, so they lie in the sub-folder fashion-mnist of NPBN_DATA
-    and of the cache folder; data_dir is the folder of the files itself. All else, the errors too,
-    is as load_mnist says. Labels: 0 T-shirt, 1 trouser, 2 pullover, 3 dress, 4 coat, 5 sandal,
-    6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
+    Its files have the names of MNIST's, so they lie in the sub-folder fashion-mnist (or
+    FashionMNIST/raw) of NPBN_DATA and of the cache folder; data_dir is the folder of the files
+    itself, or has such a sub-folder. Debian's package dataset-fashion-mnist is found, too. All
+    else, the errors too, is as load_mnist says. Labels: 0 T-shirt, 1 trouser, 2 pullover, 3 dress,
+    4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
 
     Xiao, Rasul & Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist.
     """
@@ -121,11 +129,11 @@ def _load(
 ) -> Dataset:
     flatten = _checks.flag("flatten", flatten)
     download = _checks.flag("download", download)
-    files = (source.train_images, source.train_labels, source.test_images, source.test_labels)
-    paths = find(source, files, data_dir, download)
+    paths = find(source, data_dir, download)
     # A generator, so that the bytes of one file are gone before the next is read.
     arrays = (
-        read_idx(path, file.shape, file.sha256) for path, file in zip(paths, files, strict=True)
+        read_idx(path, file.shape, file.sha256)
+        for path, file in zip(paths, source.files, strict=True)
     )
     train_images, train_labels = to_float(next(arrays), flatten), next(arrays)
     test_images, test_labels = to_float(next(arrays), flatten), next(arrays)

@@ -52,6 +52,7 @@ class BatchNorm(Layer):
     """
 
     _running_average: RunningAverage
+    _training_only = ("momentum", "unbiased_population")
 
     gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
     beta = ArrayAttribute("parameters", "The shift, (features,); None without.")

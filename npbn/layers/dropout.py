@@ -21,6 +21,8 @@ class Dropout(Layer):
     Srivastava et al. 2014.
     """
 
+    _training_only = ("rate",)
+
     def __init__(self, rate: float, *, rng: np.random.Generator | int | None = None) -> None:
         super().__init__()
         self.rate = rate

@@ -60,6 +60,8 @@ class Layer(checks.Settings):
     _cache: Any = None
     _pending: tuple[Plan, int, int] | None = None
     _batch: LastBatch | None = None
+    # Settings that inference does not look at: a saved network may be loaded with others.
+    _training_only: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from os import PathLike
+from os import PathLike, fsdecode
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from npbn.network.evaluation import Evaluation, evaluated
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
+from npbn.network.loading import differences
 from npbn.network.loss import Loss, LossFunction
 from npbn.network.one_step import taped_step
 from npbn.network.summary import checked, common_dtype, size, table
@@ -328,13 +329,26 @@ class Sequential(Layer):
     def load(self, path: str | PathLike[str]) -> None:
         """Read parameters and state from a file that `save` wrote: all of it, or nothing.
 
-        FileNotFoundError where there is none; ValueError, naming the file, for another network's
-        file or a damaged one.
+        Settings stay as they are here. Where those of training alone (momentum, a Dropout's rate)
+        were others, a UserWarning says which. FileNotFoundError where there is no file; ValueError,
+        naming it, for another network's file or a damaged one.
         """
         arrays, header = checkpoint.load(path)
         own = {**self.parameters, **self.state}
-        checkpoint.check_layers(path, header, self._description())
+        held = checkpoint.held_layers(path, header)
+        computed, trained = differences(held, self._leaves)
+        if computed:
+            raise ValueError(
+                f"{fsdecode(path)}: holds another network: {computed[0]}: load it into one like "
+                "that and set settings afterwards, or copy arrays by name from "
+                "npbn.checkpoint.load(...)[0]"
+            )
         checkpoint.check_arrays(path, arrays, own)
+        if trained:
+            warnings.warn(
+                f"{fsdecode(path)}: loaded, but trained with other settings: {'; '.join(trained)}",
+                stacklevel=2,
+            )
         for name, value in arrays.items():
             own[name][...] = value
 

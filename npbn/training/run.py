@@ -232,9 +232,10 @@ class Run:
                 raise RuntimeError(f"{path}: this run diverged at step {history.diverged_at}")
             self.optimizer.load_state(header["iterations"], kept)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
+            why = str(error).removeprefix(f"{path}: ")
             raise ValueError(
-                f"{path}: not what this run's checkpoint holds ({type(error).__name__}: {error}): "
-                "pass what the run was started with, or another file"
+                f"{path}: not what this run's checkpoint holds ({type(error).__name__}: "
+                f"{why:.120}): pass what the run was started with, or another file"
             ) from error
         self.batches.restore(header["batches"])
         for name, rng in generators.items():
