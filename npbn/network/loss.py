@@ -51,7 +51,9 @@ class Loss:
         """targets, if they go with outputs of this shape and type."""
         if self.takes_labels:
             if len(shape) != 2:
-                raise ValueError(f"network: expected an output (N, classes), got {shape}: {name}")
+                raise ValueError(
+                    f"network: expected an output (N, classes), got {shape} for {name}"
+                )
             try:
                 checks.labels(targets, *shape, name, self.ignored_label)
             except TypeError as error:

@@ -294,13 +294,20 @@ def bad_calls_of(subject, layer, x, dy, mode):
 
 
 def bad_calls_of_the_network(layer, x):
-    names = ("x", "layer", "network", "images", "labels")
-    for name in ("predict", "predict_probabilities", "recompute_population", "accuracy"):
-        more = [np.zeros(len(x), int)] if name == "accuracy" else []
+    names = ("x", "layer", "network", "images", "labels", "targets")
+    for name in (
+        "predict",
+        "predict_probabilities",
+        "recompute_population",
+        "accuracy",
+        "evaluate",
+    ):
+        more = [np.zeros(len(x), int)] if name in ("accuracy", "evaluate") else []
         for wrong, _ in wrong_batches(NETWORK, layer, x, {}):
             yield partial(getattr(layer, name), wrong, *more), names, MEANT
     for labels in no_labels(np.zeros(len(x), int), 3):
         yield partial(layer.accuracy, x, labels), names, MEANT
+        yield partial(layer.evaluate, x, labels), names, MEANT
 
 
 @pytest.mark.parametrize("subject", HELD.values(), ids=HELD)
@@ -394,7 +401,11 @@ def bad_runs(images, labels):
         "steps": ([-1, 1.5, None, "9", True, np.inf, [3]], ("steps",)),
         "batch_size": ([0, -1, len(images) + 1, 2.5, None, "9", True], ("batch_size",)),
         "sample_every": ([0, -1, 0.5, None, "9", True], ("sample_every",)),
+        "sample_training": ([0, -1, 0.5, "9", True], ("sample_training",)),
+        "epochs": ([0, 1, -1, "9"], ("steps", "epochs")),
         "seed": ([-1, 0.5, "9", True], ("seed", "rng")),
+        "loss": ([None, "mse", 3, Tanh, [functional.squared_error]], ("loss",)),
+        "callback": ([3, "stop", [print], True], ("callback",)),
         "progress": ([0, None, "no"], ("progress",)),
         "on_divergence": (["ignore", None, True], ("on_divergence",)),
         "checkpoint_every": ([0, -1, 0.5, None, True], ("checkpoint_every",)),
@@ -414,7 +425,7 @@ def test_training_refuses_bad_arguments():
 
     for key, (values, names) in table.items():
         calls = [(partial(fit, **given | {key: value}), names) for value in values]
-        if key in ("network", "optimizer", "steps", "batch_size"):
+        if key in ("network", "optimizer", "steps", "epochs", "batch_size", "loss"):
             calls += [(partial(steps, **given | {key: value}), names) for value in values]
         held_to([(*call, MEANT) for call in calls], given["network"], given["optimizer"], pair)
 

@@ -100,16 +100,17 @@ def test_validation_loss_is_sampled_beside_the_accuracy():
 @pytest.mark.parametrize("validation", [[], [digits(40, seed=1)]], ids=["alone", "beside"])
 def test_training_rows_are_sampled_if_asked_for(count, validation):
     network = build()
-    history = run(network, digits(), *validation, steps=8, sample_every=3, sample_training=count)
+    history = run(network, digits(), *validation, steps=7, sample_every=3, sample_training=count)
     images, labels = digits()
     # Evenly spaced: data may be sorted.
     rows = {7: [0, 14, 28, 42, 57, 71, 85]}.get(count, list(range(100)))
     found = network.evaluate(images[rows], labels[rows])
     assert history.sample_steps == [0, 3, 6]
     assert len(history.training_accuracies) == len(history.training_losses) == 3
-    assert history.final_training_accuracy == found.accuracy
+    assert history.final_training_accuracy == history.training_accuracies[-1] == found.accuracy
+    assert history.training_losses[-1] == found.loss
     assert len(history.validation_losses) == (3 if validation else 0)
-    plain = run(build(), digits(), *validation, steps=8, sample_every=3)
+    plain = run(build(), digits(), *validation, steps=7, sample_every=3)
     assert plain.losses == history.losses
     assert plain.training_accuracies == plain.training_losses == []
     assert plain.final_training_accuracy is None
@@ -240,12 +241,13 @@ def test_calls_that_see_the_same_few_rows_are_told_once(again):
     assert files == {again.__code__.co_filename}
 
 
-def test_views_of_the_same_data_are_the_same_data():
+def test_views_and_copies_of_the_same_data_are_the_same_data():
     images, labels = digits(400)
-    network = build()
-    run(network, (images[:200], labels[:200]), steps=1)
-    with pytest.warns(UserWarning, match="the same 60 of 200 rows"):
+    for copy in (False, True):
+        network = build()
         run(network, (images[:200], labels[:200]), steps=1)
+        with pytest.warns(UserWarning, match="the same 60 of 200 rows"):
+            run(network, (images[:200].astype(np.float32, copy=copy), labels[:200]), steps=1)
 
 
 def seeds():
@@ -264,6 +266,9 @@ def test_whoever_does_as_it_says_or_sees_all_rows_is_not_told(tmp_path):
     for part in (slice(0, 200), slice(200, 400)):
         run(network, (images[part], labels[part]), steps=1)
         run(build(), (images[part], labels[part]), steps=1)
+    for seed in range(3):  # into the same memory
+        images[...], _ = digits(400, seed=seed)
+        run(network, (images, labels), steps=1)
 
 
 # What is told meanwhile, and what time and threads it takes
