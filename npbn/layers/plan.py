@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.layers.readers import ReaderPass, runs_as_written, waiting_batches, within
 from npbn.layers.running_average import BatchStatistics
@@ -159,14 +158,14 @@ class Plan:
         self.gives_away = last.y is None and not last.is_readers
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
-        for place, layer in enumerate(layers):
+        for place in range(len(layers)):
             each = self.passes[place]
             if xp is not np:
                 xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
             x = each.run(xp, x)
             if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
                 if place + 1 < len(layers):
-                    checks.batch(f"layer {place}, {layer!r}: forward's result", x)
+                    each.check_for_next(x)
                 del self.passes[place + 1 :]
                 self._is_laid_out = False
                 self._make(layers, x.shape)

@@ -44,7 +44,8 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
             if layer.dtype is not None and common is not None and layer.dtype != common:
                 raise TypeError(
                     f"layers[{place}]: {outer!r} holds {layer.dtype}, the layers before it "
-                    f"{common}: use one type, say layer.astype(np.{common})"
+                    f"{common}: use one type, say layer.astype(np.{common}), or np.ones(5, "
+                    f"np.{common}) and the like where its arrays are made"
                 )
             common = common if layer.dtype is None else layer.dtype
     return common
