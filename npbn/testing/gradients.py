@@ -8,12 +8,12 @@ from npbn import _checks as checks
 from npbn import functional
 from npbn._checks import Array, Statistics
 from npbn.layers import Layer
-from npbn.layers.readers import within
+from npbn.layers.readers import computing, runs_as_written, within
+from npbn.network import Sequential
 from npbn.testing.comparison import Probe, Scalar, compare
 from npbn.testing.report import GradientReport
 
 
-@np.errstate(all="ignore")
 def gradient_check(
     layer_or_network: Layer,
     x: Array,
@@ -44,7 +44,8 @@ def gradient_check(
 
     A derivative is the difference of two forward passes; where these do not clearly agree with what
     backward says, it is SciPy's, adaptive in order and step. Returns a GradientReport. TypeError or
-    ValueError where forward would raise it, and for a batch that could prove nothing.
+    ValueError where forward would raise it, for a forward pass that does not repeat, and for a
+    batch that could prove nothing.
     """
     if not isinstance(layer_or_network, Layer):
         raise TypeError(f"expected a layer or a network, got {layer_or_network!r}")
@@ -54,16 +55,19 @@ def gradient_check(
     x = np.array(checks.float_array("x", x), np.float64, order="C")
     layer = layer_or_network.astype(np.float64)
     _move_constants(layer, rng)
-    probe = Probe(layer, x, training, mode)
-    y = probe.forward_elsewhere(rng)
-    if mode == "batch":
-        _check_values(layer)
-    dy = rng.standard_normal(y.shape)
-    scalars: dict[str, Scalar] = {"": lambda y: (float(np.vdot(y, dy)), dy)}
-    if labels is not None:
-        checks.labels(labels, len(x), y.shape[-1])
-        scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
-    found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
+    with computing():
+        probe = Probe(layer, x, training, mode)
+        y = probe.forward_elsewhere(rng)
+        if not probe.repeats():
+            raise ValueError(_does_not_repeat(layer, x, training, mode))
+        if mode == "batch":
+            _check_values(layer)
+        dy = rng.standard_normal(y.shape)
+        scalars: dict[str, Scalar] = {"": lambda y: (float(np.vdot(y, dy)), dy)}
+        if labels is not None:
+            checks.labels(labels, len(x), y.shape[-1])
+            scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
+        found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
     shown = "a random dy" if labels is None else "a random dy, and the loss"
     description = (
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
@@ -75,6 +79,22 @@ def gradient_check(
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
         tolerance=tolerance,
         description=description,
+    )
+
+
+def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:
+    """Which layer gives another y for the same x, and how it would repeat."""
+    name, plain = repr(layer), isinstance(layer, Sequential) and not runs_as_written(layer)
+    for place, each in enumerate(layer.layers if plain else ()):
+        probe = Probe(each, x, training, mode)
+        if not probe.repeats():
+            name = f"layer {place}, {each!r}"
+            break
+        x = probe.forward()
+    return (
+        f"{name}: forward does not repeat, the same x gives another y: draw random numbers from a "
+        "numpy.random.Generator in an attribute, self.rng = np.random.default_rng(0), which the "
+        "check sets back before each pass, not from np.random; and let y depend on no earlier pass"
     )
 
 
