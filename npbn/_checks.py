@@ -336,7 +336,6 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "running_mean": ("population_mean",),
     "running_var": ("population_variance",),
     "seed": ("rng",),
-    "trainable": ("frozen",),
     "unbiased": ("unbiased_population",),
     "units": ("out_features",),
     "W": ("weight",),

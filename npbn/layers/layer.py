@@ -147,6 +147,10 @@ class Layer(checks.Settings):
         with computing():
             return self._backward(dy, input_gradient, out)
 
+    def __call__(self, *args: Any, **options: Any) -> Array:
+        """layer(x) is layer.forward(x)."""
+        return self.forward(*args, **options)
+
     def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
         """As forward, within `computing`."""
         self._check_type(x)
@@ -322,6 +326,11 @@ class Layer(checks.Settings):
 
     def _all_parameters(self) -> list[Array]:
         return list(self.parameters.values())
+
+    @property
+    def _follows_batches(self) -> bool:
+        """Whether it has population statistics that follow the batches'."""
+        return self._running_average is not None
 
     @property
     def _is_within_another(self) -> bool:

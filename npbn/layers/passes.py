@@ -17,6 +17,7 @@ class Pass:
     values: of an operation that has statistics, how many values each of them is of.
     momentum, correction: of the running average that follows them, numbers or arrays like it:
         population = momentum * population + (1 - momentum) * correction * batch.
+    count: an array that counts the batches; momentum is then count / (count + 1), their mean.
     """
 
     is_readers = False
@@ -30,16 +31,18 @@ class Pass:
         values: int = 0,
         momentum: float | Array = 1.0,
         correction: float | Array = 1.0,
+        count: Array | None = None,
     ) -> None:
         self.operation = operation
         self._inputs, self._gradients = inputs, gradients
         self.values, self.momentum, self.correction = values, momentum, correction
+        self.count = count
         self.y: Array | None = None
         self.dx: Array | None = None
 
     def given(self) -> Sequence[Any]:
         """What is not its own: the layer's arrays."""
-        return (*self._inputs, *self._gradients)
+        return (*self._inputs, *self._gradients, self.count)
 
     def arrays(self, direction: str, **between: Array | None) -> dict[str, Any]:
         """The arrays of a pass by name, for a tape: the operation's own, and what it is given."""

@@ -17,6 +17,8 @@ def size(layer: Layer) -> int:
 
 def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers, if a network can be made of them; else a TypeError or ValueError."""
+    if isinstance(layers, Layer):
+        raise TypeError(f"layers: expected a list of layers, got {layers!r:.60}: pass [layers]")
     layers = checks.items("layers", layers, "layers")
     if not layers:
         raise ValueError("layers: expected one layer or more, got none")

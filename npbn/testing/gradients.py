@@ -84,8 +84,9 @@ def gradient_check(
 
 def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:
     """Which layer gives another y for the same x, and how it would repeat."""
-    name, plain = repr(layer), isinstance(layer, Sequential) and not runs_as_written(layer)
-    for place, each in enumerate(layer.layers if plain else ()):
+    name = repr(layer)
+    is_plain = isinstance(layer, Sequential) and not runs_as_written(layer)
+    for place, each in enumerate(layer if is_plain else ()):  # type: ignore[arg-type]
         probe = Probe(each, x, training, mode)
         if not probe.repeats():
             name = f"layer {place}, {each!r}"
@@ -112,7 +113,9 @@ def _check_values(layer: Layer) -> None:
 
 def _batch_values(layer: Layer) -> int:
     """Of how many values a feature the last batch's statistics were; 0 where it takes none."""
-    return 0 if layer._batch is None else layer._batch.values
+    if layer._batch is None or not layer._follows_batches:
+        return 0
+    return layer._batch.values
 
 
 def _move_constants(layer: Layer, rng: np.random.Generator) -> None:
