@@ -36,16 +36,16 @@ class FunctionalBatchNorm(Layer):
         mean, variance = self.state["population_mean"], self.state["population_variance"]
         if statistics == "population" or (statistics is None and not training):
             # What backward needs where the statistics are constants.
-            self._cache = x, gamma.copy(), mean.copy(), variance.copy()
+            self.cache = x, gamma.copy(), mean.copy(), variance.copy()
             return functional.batch_norm_inference(x, gamma, beta, mean, variance, epsilon=EPSILON)
-        y, self._cache = functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
+        y, self.cache = functional.batch_norm_forward(x, gamma, beta, epsilon=EPSILON)
         if training:
-            mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * self._cache.mean
-            variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * self._cache.variance
+            mean[...] = MOMENTUM * mean + (1 - MOMENTUM) * self.cache.mean
+            variance[...] = MOMENTUM * variance + (1 - MOMENTUM) * self.cache.variance
         return y
 
     def backward(self, dy):
-        cache = self._take_cache()
+        cache = self.take_cache()
         if hasattr(cache, "x_hat"):
             dx, dgamma, dbeta = functional.batch_norm_backward(dy, cache)
         else:
@@ -73,11 +73,11 @@ class BareBatchNorm(FunctionalBatchNorm):
             mean, variance = batch_mean, batch_variance
         std = np.sqrt(variance + EPSILON)
         x_hat = (x - mean) / std
-        self._cache = x_hat, std, of_the_batch
+        self.cache = x_hat, std, of_the_batch
         return gamma * x_hat + beta
 
     def backward(self, dy):
-        x_hat, std, of_the_batch = self._take_cache()
+        x_hat, std, of_the_batch = self.take_cache()
         dgamma = (dy * x_hat).sum(0)
         dbeta = dy.sum(0)
         self.gradients["gamma"][...] = dgamma

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from idx_files import idx_bytes, sha256, small_set
+from idx_files import SHAPES, idx_bytes, sha256, small_set
 from shared import memory_of
 
 from npbn import datasets
 from npbn.datasets import mnist, mnist_5k
+from npbn.datasets._files import IdxFile
 from npbn.datasets._idx import read_idx
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +239,7 @@ REAL_NAMES = [file.name for file in mnist.MNIST.files]
 @pytest.mark.parametrize("how", AS_OTHERS_LEAVE_THEM)
 def test_files_are_found_as_others_leave_them(places, monkeypatch, how, place):
     folders, contents, arrays = places
-    names = dict(zip(NAMES, REAL_NAMES, strict=True))
+    names = dict(zip(SHAPES, REAL_NAMES, strict=True))
     files = {
         field: dataclasses.replace(file, name=names[file.name])
         for field, file in vars(mnist.MNIST).items()

@@ -581,3 +581,77 @@ def test_wrong_arguments_are_refused(arguments, error, message):
 def test_options_are_keywords():
     with pytest.raises(TypeError, match="positional"):
         gradient_check(network(), batch(), labels(), True)
+
+
+# Of a layer that does not repeat
+
+
+class Random(Layer):
+    """A right derivation, of numbers that nobody can draw again."""
+
+    def forward(self, x, training=False):
+        self.cache = self.draw(x.shape) if training else np.ones(x.shape)
+        return x * self.cache
+
+    def backward(self, dy):
+        return dy * self.take_cache()
+
+    @staticmethod
+    def draw(shape):
+        return np.random.default_rng().random(shape)
+
+
+class Counting(Random):
+    """The same, of how often it was called."""
+
+    calls = 0
+
+    def draw(self, shape):
+        self.calls += 1
+        return np.full(shape, self.calls)
+
+
+class Repeating(Random):
+    """The same, as it is meant to be."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, shape):
+        return self.rng.random(shape)
+
+
+@pytest.mark.parametrize("kind", [Random, Counting])
+def test_a_layer_that_does_not_repeat_is_told_with_how_to_draw(kind):
+    advice = r"forward does not repeat, .*self\.rng = np\.random\.default_rng\(0\)"
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}\(\): {advice}"):
+        gradient_check(kind(), batch())
+    layers = [Dense(3, 4, rng=0), Tanh(), kind(), Dense(4, 2, rng=1)]
+    for labelled in ((), (labels(),)):
+        with pytest.raises(ValueError, match=rf"^layer 2, {kind.__name__}\(\): {advice}"):
+            gradient_check(Sequential(layers), batch(), *labelled)
+        layers = [copy.deepcopy(each) for each in layers]
+
+
+def test_what_it_advises_passes_and_so_does_a_mode_without_draws():
+    assert gradient_check(Repeating(), batch())
+    assert gradient_check(Sequential([Dense(3, 4, rng=0), Repeating()]), batch())
+    assert gradient_check(Random(), batch(), training=False)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a network"])
+def test_a_readers_layer_is_checked_under_the_callers_error_settings(inside):
+    class Log(Layer):
+        def forward(self, x):
+            self.cache = x
+            return np.log(x)
+
+        def backward(self, dy):
+            return dy / self.take_cache()
+
+    layer = Sequential([Dense(3, 4, rng=0), Log()]) if inside else Log()
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="log"):
+        gradient_check(layer, batch())
+    with pytest.warns(RuntimeWarning, match="invalid value encountered in log"):
+        gradient_check(layer, batch())

@@ -26,11 +26,11 @@ def batch(rows=60, features=784, classes=10, dtype=np.float32):
 
 class Sine(Layer):
     def forward(self, x):
-        self._cache = x
+        self.cache = x
         return np.sin(x)
 
     def backward(self, dy):
-        return dy * np.cos(self._take_cache())
+        return dy * np.cos(self.take_cache())
 
 
 def of_all_layers(dtype=np.float64):

@@ -33,11 +33,14 @@ class BatchNorm(Layer):
     their 0.1 is 0.9 here.
 
     features: the size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
-    momentum: from 0 to 1, the weight of the old population statistics.
+    momentum: from 0 to 1, the weight of the old population statistics. None: the mean of all
+        batches, momentum = k / (k + 1) after k of them; k is population_batches in the state.
     epsilon: added to the variance, under the root, in every mode.
     center, scale: False leaves beta or gamma out.
     unbiased_population: True averages sum((x - mean)^2) / (m - 1) into the population variance, as
         PyTorch does; False the batch's own variance, over m, as Keras does.
+    frozen: True normalizes with the population's statistics in every mode, which then never move;
+        gamma and beta are trained all the same.
     dtype: np.float32 or np.float64.
 
     parameters: gamma (D,), which starts at 1, and beta (D,), at 0. state: population_mean (D,), at
@@ -63,11 +66,12 @@ class BatchNorm(Layer):
         self,
         features: int,
         *,
-        momentum: float = 0.99,
+        momentum: float | None = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
         unbiased_population: bool = False,
+        frozen: bool = False,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.features = checks.integer("features", features, minimum=1)
@@ -85,11 +89,13 @@ class BatchNorm(Layer):
             {"population_mean": zeros, "population_variance": ones}
         )
         self.momentum, self.epsilon = momentum, epsilon
-        self.unbiased_population = unbiased_population
+        self.unbiased_population, self.frozen = unbiased_population, frozen
 
     @checks.Setting
-    def momentum(self, value: float) -> float:
-        """The weight of the old population statistics, from 0 to 1."""
+    def momentum(self, value: float | None) -> float | None:
+        """The weight of the old population statistics, from 0 to 1; None: the mean of all."""
+        if value is None:
+            return None
         momentum = checks.number("momentum", value, minimum=0.0)
         if momentum > 1:
             raise ValueError(f"momentum: expected a number from 0 to 1, got {value}")
@@ -104,6 +110,21 @@ class BatchNorm(Layer):
     def unbiased_population(self, value: bool) -> bool:
         """Whether the population variance is over m - 1."""
         return checks.flag("unbiased_population", value)
+
+    @checks.Setting
+    def frozen(self, value: bool) -> bool:
+        """Whether the population's statistics are used in every mode, and stay."""
+        return checks.flag("frozen", value)
+
+    def _changed(self) -> None:
+        name, counts = "population_batches", self.momentum is None
+        if counts != (name in self._state):
+            self._state = {name: np.zeros((), np.int64)} if counts else {}
+        super()._changed()
+
+    @property
+    def _follows_batches(self) -> bool:
+        return not self.frozen
 
     @property
     def batch_mean(self) -> Array | None:
@@ -128,7 +149,7 @@ class BatchNorm(Layer):
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         inputs, gradients = self._scale_and_shift(), self._gradients_of_them()
-        if mode.statistics == "population":
+        if mode.statistics == "population" or self.frozen:
             population = self._running_average.state.values()
             operation = BatchNormInferenceOperation(shape, dtype, self.epsilon)
             return Pass(operation, (*inputs, *population), gradients)
@@ -146,7 +167,8 @@ class BatchNorm(Layer):
             inputs,
             gradients,
             values=values,
-            momentum=self.momentum,
+            momentum=self.momentum or 0.0,
+            count=self._state.get("population_batches"),
             correction=correction.reshape(-1),
         )
 

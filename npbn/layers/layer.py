@@ -26,10 +26,10 @@ class Layer(checks.Settings):
 
     A layer of one's own provides:
 
-    1. `forward(self, x, training=False, statistics=None)`, which returns y and keeps in
-       `self._cache` what the backward pass will need. It may take fewer arguments: `Sequential`
-       passes a layer what its signature has.
-    2. `backward(self, dy)`, which takes `self._take_cache()`, writes the gradient of each parameter
+    1. `forward(self, x, training=False, statistics=None)`, which returns y, a new array of
+       x's type, and keeps in `self.cache` what the backward pass will need. It may take fewer
+       arguments: `Sequential` passes a layer what its signature has. It leaves x as it is.
+    2. `backward(self, dy)`, which takes `self.take_cache()`, writes the gradient of each parameter
        into `self.gradients[name][...]` and returns dx, shaped like x. It changes neither dy nor the
        cache.
     3. If it has parameters or a state (arrays that are kept and saved but not trained), a call of
@@ -55,9 +55,9 @@ class Layer(checks.Settings):
     _state: Mapping[str, Array] = ReadOnlyMapping({})
     _running_average: RunningAverage | None = None
     _owner: weakref.ref["Layer"] | None = None
-    # What a reader's own keeps, and the passes of a plan that a layer of the package goes back
-    # through: (plan, first, end).
-    _cache: Any = None
+    # What a layer of one's own keeps for its backward pass.
+    cache: Any = None
+    # The passes of a plan that a layer of the package goes back through: (plan, first, end).
     _pending: tuple[Plan, int, int] | None = None
     _batch: LastBatch | None = None
     # Settings that inference does not look at: a saved network may be loaded with others.
@@ -149,6 +149,10 @@ class Layer(checks.Settings):
         with computing():
             return self._backward(dy, input_gradient, out)
 
+    def __call__(self, *args: Any, **options: Any) -> Array:
+        """layer(x) is layer.forward(x)."""
+        return self.forward(*args, **options)
+
     def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
         """As forward, within `computing`."""
         self._check_type(x)
@@ -230,7 +234,7 @@ class Layer(checks.Settings):
         )
 
     def _no_forward(self) -> Exception:
-        if type(self).at_work is Layer.at_work:
+        if type(self).backward is Layer.backward and type(self).at_work is Layer.at_work:
             name = type(self).__name__
             return TypeError(f"{name}: a layer defines backward(dy), this one does not")
         return RuntimeError(
@@ -246,11 +250,11 @@ class Layer(checks.Settings):
                 f"or use its astype(np.{x.dtype})"
             )
 
-    def _take_cache(self) -> Any:
-        """What forward kept, once: a second backward pass is an error, not a wrong number."""
-        if self._cache is None:
+    def take_cache(self) -> Any:
+        """What forward left in `cache`, once: a second backward pass is a RuntimeError."""
+        if self.cache is None:
             raise self._no_forward()
-        cache, self._cache = self._cache, None
+        cache, self.cache = self.cache, None
         return cache
 
     # Its arrays, and those of the layers within
@@ -324,6 +328,11 @@ class Layer(checks.Settings):
 
     def _all_parameters(self) -> list[Array]:
         return list(self.parameters.values())
+
+    @property
+    def _follows_batches(self) -> bool:
+        """Whether it has population statistics that follow the batches'."""
+        return self._running_average is not None
 
     @property
     def _is_within_another(self) -> bool:

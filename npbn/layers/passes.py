@@ -19,6 +19,7 @@ class Pass:
     values: of an operation that has statistics, how many values each of them is of.
     momentum, correction: of the running average that follows them, numbers or arrays like it:
         population = momentum * population + (1 - momentum) * correction * batch.
+    count: an array that counts the batches; momentum is then count / (count + 1), their mean.
     """
 
     is_readers = False
@@ -32,10 +33,12 @@ class Pass:
         values: int = 0,
         momentum: float | Array = 1.0,
         correction: float | Array = 1.0,
+        count: Array | None = None,
     ) -> None:
         self.operation = operation
         self._inputs, self._gradients = inputs, gradients
         self.values, self.momentum, self.correction = values, momentum, correction
+        self.count = count
         self.y: Array | None = None
         self.dx: Array | None = None
 
@@ -48,7 +51,11 @@ class Pass:
 
     def given(self) -> list[Array]:
         """The layer's arrays."""
-        return [each for each in (*self._inputs, *self._gradients) if isinstance(each, np.ndarray)]
+        return [
+            each
+            for each in (*self._inputs, *self._gradients, self.count)
+            if isinstance(each, np.ndarray)
+        ]
 
     def run(self, xp: Any, x: Array) -> Array:
         """Forward; returns y."""

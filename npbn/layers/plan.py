@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.layers.readers import ReaderPass, runs_as_written, waiting_batches, within
 from npbn.layers.running_average import BatchStatistics
@@ -75,17 +74,19 @@ class Plan:
         for place, layer in enumerate(layers):
             average = layer._running_average
             if average is not None and place not in self._readers:
-                self._places[place] = slice(start, start := start + average.shown.size)
+                part = slice(start, start := start + average.shown.size)
                 averages.append(average)
+                if layer._follows_batches:
+                    self._places[place] = part
         by_batch = self.mode.statistics == "batch"
-        self.statistics = BatchStatistics(averages) if averages and by_batch else None
+        self.statistics = BatchStatistics(averages) if self._places and by_batch else None
         readers = (layers[place] for place in self._readers)
         self.moves = (
             by_batch
             and self.mode.training
             and (
                 self.statistics is not None
-                or any(each._running_average is not None for each in within(readers))
+                or any(each._follows_batches for each in within(readers))
             )
         )
 
@@ -109,7 +110,7 @@ class Plan:
             operation = each.operation
             if self.statistics is not None and place in self._places:
                 operation.keep_statistics_in(self.statistics.batch[self._places[place]])
-                self.statistics.set(self._places[place], each.momentum, each.correction)
+                self.statistics.set(self._places[place], each.momentum, each.correction, each.count)
             keeps = self.mode.keeps
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
             if is_free and operation.y_over_x and not reads_x:
@@ -163,14 +164,14 @@ class Plan:
         self.gives_away = last.y is None and not last.is_readers
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
-        for place, layer in enumerate(layers):
+        for place in range(len(layers)):
             each = self.passes[place]
             if xp is not np:
                 xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
             x = each.run(xp, x)
             if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
                 if place + 1 < len(layers):
-                    checks.batch(f"layer {place}, {layer!r}: forward's result", x)
+                    each.check_for_next(x)
                 del self.passes[place + 1 :]
                 self._is_laid_out = False
                 self._make(layers, x.shape)
@@ -184,7 +185,7 @@ class Plan:
         """Whether the population's statistics may follow the batch's, or need not."""
         own = self.statistics if self.moves else None
         if xp is not np and own is not None:
-            xp.block("the population's statistics", vars(own))
+            xp.block("the population's statistics", own.arrays())
         return (own is None or own.is_finite(xp)) and all(each.is_finite for each in self._waiting)
 
     def follow(self, xp: Any, is_finite: bool) -> None:

@@ -1,6 +1,7 @@
 """How the layers of a reader run in a network: as they are written."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from functools import lru_cache, partial
@@ -105,34 +106,100 @@ class ReaderPass:
                 "trained with it: make another, Sequential(copy.deepcopy(network.layers))"
             )
         layer = self._layer if keeps else shadow(self._layer)
-        call = outside(xp, self._call(layer.forward), "layer.forward")
-        return self._checked("forward", call(x, training=training, statistics=statistics))
+        call = outside(xp, self._call(layer, "forward"), "layer.forward")
+        y = call(locked(x), training=training, statistics=statistics)
+        return checked_result(self._name, "forward", y, x)
+
+    def check_for_next(self, y: Array) -> None:
+        """ValueError where the layer behind it could not go on with y."""
+        if y.ndim < 2 or not y.size:
+            raise ValueError(
+                f"{self._name}: forward's result: expected two axes or more, the features last, "
+                f"and none of length 0, got {y.shape}"
+            )
 
     def run_backward(self, xp: Any, dy: Array, dx: Array | None, wanted: bool) -> Array:
         """What its backward pass returns; dy is a copy, as it may keep that."""
-        call = outside(xp, self._call(self._layer.backward), "layer.backward")
+        call = outside(xp, self._call(self._layer, "backward"), "layer.backward")
         result = call(dy.copy(), input_gradient=wanted)
-        if not wanted:
-            return dy
-        self._checked("backward", result)
-        checks.has_shape(f"{self._name}: backward's result", result, self._x.shape)
-        return result
+        return checked_result(self._name, "backward", result, self._x) if wanted else dy
 
-    def _checked(self, direction: str, result: Any) -> Array:
-        name = f"{self._name}: {direction}'s result"
-        array = checks.float_array(name, result)
-        checks.same_dtype(self._x, **{name: array})
-        return array
-
-    def _call(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _call(self, layer: "Layer", direction: str) -> Callable[..., Any]:
         def call(array: Array, **options: Any) -> Any:
             token = _waiting.set(self._waiting)
             try:
-                return adapted(method)(array, **options)
+                return told(self._name, layer, direction)(array, **options)
             finally:
                 _waiting.reset(token)
 
         return partial(in_callers_context, call)
+
+
+def locked(x: Array) -> Array:
+    """x, as a view that cannot be written: a layer that works in place is told so."""
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def told(name: str, layer: "Layer", direction: str) -> Callable[..., Any]:
+    """A pass of a reader's layer; NumPy's words for common mistakes come with what to write."""
+    method = adapted(getattr(layer, direction))
+
+    def call(array: Array, **options: Any) -> Any:
+        try:
+            return method(array, **options)
+        except (TypeError, ValueError) as error:
+            if advice := _advice(str(error), layer, direction):
+                raise type(error)(f"{name}: {direction}: {error}: {advice}") from error
+            raise
+
+    return call
+
+
+def _advice(error: str, layer: "Layer", direction: str) -> str | None:
+    if direction == "forward" and "read-only" in error:
+        return (
+            "x is read again by others and must stay as it is: make a new array, y = 2 * x say, or "
+            "begin with x = x.copy()"
+        )
+    if direction == "forward" or not layer.gradients:
+        return None
+    name = next(iter(layer.gradients))
+    if "does not support item assignment" in error:
+        return f"write into the array, self.gradients[{name!r}][...] = ..."
+    if shapes := re.search(r"could not broadcast .* into shape (\(.*\))", error):
+        same = [each for each, array in layer.gradients.items() if str(array.shape) == shapes[1]]
+        return (
+            f"a gradient has its parameter's shape, that of {' and '.join(same) or name} is "
+            f"{shapes[1]}: sum over the rows, self.gradients[{(same or [name])[0]!r}][...] = "
+            "(...).sum(0)"
+        )
+    return None
+
+
+def checked_result(name: str, direction: str, result: Any, x: Array) -> Array:
+    """What a reader's pass returned, if it is what a network can go on with."""
+    name = f"{name}: {direction}'s result"
+    returned, given = ("y", "x") if direction == "forward" else ("dx", "dy")
+    if result is None:
+        raise TypeError(
+            f"{name}: expected an array, got None: end {direction} with return {returned}"
+        )
+    if not isinstance(result, np.ndarray):
+        raise TypeError(
+            f"{name}: expected an array, got a {type(result).__name__}: return "
+            f"np.asarray({returned}, {given}.dtype)"
+        )
+    if result.dtype != x.dtype:
+        raise TypeError(
+            f"{name}: expected {x.dtype} like x, got {result.dtype}: return "
+            f"{returned}.astype({given}.dtype), or make what it is made of so: np.ones(5) is "
+            f"float64, np.ones(5, {given}.dtype) is {x.dtype}"
+        )
+    if direction == "backward" and result.shape != x.shape:
+        raise ValueError(f"{name}: expected the shape of x, {x.shape}, got {result.shape}")
+    return checks.float_array(name, result)
 
 
 def in_callers_context(function: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -69,16 +69,30 @@ class BatchStatistics:
         self._momentum, self._weight, self._work = np.ones(size), np.zeros(size), np.empty(size)
         self._correction = np.ones(size)
         self._is_corrected = False
+        self._counted: dict[int, tuple[slice, Array]] = {}
         self._shown = _joined([each.shown for each in averages])
         self._population = _joined([each.carried for each in averages])
         self._rounded = np.empty_like(self._shown)
         self._zeros = constant(0.0, self._shown.dtype.char, size)
 
-    def set(self, place: slice, momentum: float | Array, correction: float | Array) -> None:
-        """How what follows a slice of the vector moves."""
+    def set(
+        self,
+        place: slice,
+        momentum: float | Array,
+        correction: float | Array,
+        count: Array | None = None,
+    ) -> None:
+        """How what follows a slice of the vector moves; with a count of batches, as their mean."""
+        if count is not None:
+            self._counted[place.start] = place, count
         self._momentum[place], self._correction[place] = momentum, correction
         self._weight[place] = (1 - self._momentum[place]) * self._correction[place]
         self._is_corrected = bool((self._correction != 1).any())
+
+    def arrays(self) -> dict[str, Any]:
+        """What it holds by name, for a tape."""
+        counts = (count for _, count in self._counted.values())
+        return vars(self) | {f"count_{place}": count for place, count in enumerate(counts, 1)}
 
     def is_finite(self, xp: Any) -> bool:
         """Whether the layers' type can hold them, corrected."""
@@ -95,6 +109,11 @@ class BatchStatistics:
         xp.copyto(self._rounded, self._population)
         if self._rounded.tobytes() != self._shown.tobytes():
             xp.copyto(self._population, self._shown)
+        for place, count in self._counted.values():
+            batches = max(0, int(count))
+            xp.copyto(self._momentum[place], batches / (batches + 1))
+            xp.multiply(self._correction[place], 1 / (batches + 1), out=self._weight[place])
+            xp.add(count, 1, out=count)
         xp.multiply(self._population, self._momentum, out=self._population)
         xp.multiply(batch, self._weight, out=self._work)
         xp.add(self._population, self._work, out=self._population)

@@ -38,5 +38,5 @@ def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: i
 
 
 def has_statistics(layer: Layer) -> bool:
-    """Whether it has population statistics that can be measured."""
-    return type(layer).measure is not Layer.measure
+    """Whether it has population statistics that can be measured, and are not to stay."""
+    return type(layer).measure is not Layer.measure and layer._follows_batches

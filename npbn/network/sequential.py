@@ -42,8 +42,9 @@ class Sequential(Layer):
     The parameters of all layers lie in `parameter_vector`, their gradients in `gradient_vector`,
     both one contiguous 1-D array; the layers' own arrays are views into them. `parameters`,
     `gradients` and `state` have names like "1.gamma"; `slices` maps a parameter's name to its place
-    in the vectors. print(network) shows a table. ValueError or TypeError for layers that do not go
-    together; UserWarning where two begin with the same weights, or will draw the same random
+    in the vectors. len(network), network[1] and iteration are of the layers, network(x) is
+    network.forward(x), print(network) shows a table. ValueError or TypeError for layers that do not
+    go together; UserWarning where two begin with the same weights, or will draw the same random
     numbers, as from one seed.
     """
 
@@ -102,6 +103,15 @@ class Sequential(Layer):
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in order."""
         return self._layers
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._layers[place]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
 
     @property
     def parameter_vector(self) -> Array:
@@ -288,9 +298,9 @@ class Sequential(Layer):
             mean = sum(x) / m,  variance = sum((x - mean)^2) / m
 
         over all m values of a feature, where x is what reaches the layer in inference, the layers
-        before it being exact already (with unbiased_population, m - 1 in the variance). images
-        (N, ...) are taken batch_size rows at a time, fewer where rows are large: Wu & Johnson's
-        PreciseBN, 2021. TypeError or ValueError for images of another type or shape, or that are
+        before it being exact already (with unbiased_population, m - 1 in the variance). A frozen
+        one keeps its own. images (N, ...) are taken batch_size rows at a time, fewer where rows are
+        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or shape, or that are
         not finite, and for a network with passes of its own.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)

@@ -17,6 +17,8 @@ def size(layer: Layer) -> int:
 
 def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers, if a network can be made of them; else a TypeError or ValueError."""
+    if isinstance(layers, Layer):
+        raise TypeError(f"layers: expected a list of layers, got {layers!r:.60}: pass [layers]")
     layers = checks.items("layers", layers, "layers")
     if not layers:
         raise ValueError("layers: expected one layer or more, got none")
@@ -44,7 +46,8 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
             if layer.dtype is not None and common is not None and layer.dtype != common:
                 raise TypeError(
                     f"layers[{place}]: {outer!r} holds {layer.dtype}, the layers before it "
-                    f"{common}: use one type, say layer.astype(np.{common})"
+                    f"{common}: use one type, say layer.astype(np.{common}), or np.ones(5, "
+                    f"np.{common}) and the like where its arrays are made"
                 )
             common = common if layer.dtype is None else layer.dtype
     return common

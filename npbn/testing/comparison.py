@@ -6,11 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn._progress import ProgressBar, progress_bar
 from npbn.layers import Layer
-from npbn.layers.readers import adapted
+from npbn.layers.readers import (
+    adapted,
+    checked_result,
+    in_callers_context,
+    locked,
+    runs_as_written,
+    told,
+)
 from npbn.testing.derivatives import derivative_at_0, natural_size
 
 # Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
@@ -33,9 +39,16 @@ class Probe:
         self.x = x
         self.arrays = {"dx": x} | {f"d({name})": v for name, v in layer.parameters.items()}
         self._layer = layer
-        self._forward = partial(adapted(layer.forward), training=training, statistics=statistics)
-        self._backward = partial(adapted(layer.backward), input_gradient=True)
+        options = {"training": training, "statistics": statistics}
+        self._forward = partial(self._call(layer, "forward"), **options)
+        self._backward = partial(self._call(layer, "backward"), input_gradient=True)
         self._states = [(rng, rng.bit_generator.state) for rng in layer.generators.values()]
+
+    @staticmethod
+    def _call(layer: Layer, direction: str) -> Callable[..., Array]:
+        if runs_as_written(layer):
+            return partial(in_callers_context, told(repr(layer), layer, direction))
+        return adapted(getattr(layer, direction))
 
     def forward_elsewhere(self, rng: np.random.Generator) -> Array:
         """A pass with other values, of the same signs, which are back afterwards."""
@@ -51,10 +64,14 @@ class Probe:
         """y, which is the caller's."""
         for rng, state in self._states:
             rng.bit_generator.state = state
-        # A view that cannot be written: a layer that works in place would change its caller's x.
-        x = self.x.view()
-        x.flags.writeable = False
-        return np.array(self._forward(x))
+        y = self._forward(locked(self.x))
+        return np.array(checked_result(repr(self._layer), "forward", y, self.x))
+
+    def repeats(self) -> bool:
+        """Whether two passes on the same x give the same y."""
+        y, again = self.forward(), self.forward()
+        bound = 1e-9 * float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
+        return y.shape == again.shape and np.allclose(y, again, rtol=0, atol=bound, equal_nan=True)
 
     def along(self, name: str, direction: Direction, steps: Iterable[float]) -> list[Array]:
         """y after each step of an array along a direction; its values are back afterwards."""
@@ -72,8 +89,7 @@ class Probe:
         for value in self._layer.gradients.values():
             value[...] = np.nan
         dx = self._backward(dy.copy())
-        name = f"{self._layer!r}: backward's result"
-        checks.has_shape(name, checks.float_array(name, dx), self.x.shape)
+        checked_result(repr(self._layer), "backward", dx, self.x)
         return {"dx": np.array(dx)} | {
             f"d({name})": value.copy() for name, value in self._layer.gradients.items()
         }

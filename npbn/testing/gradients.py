@@ -1,18 +1,20 @@
 """Is a backward pass right? The gradient check."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from npbn import _checks as checks
 from npbn import functional
 from npbn._checks import Array, Statistics
 from npbn.layers import Layer
-from npbn.layers.readers import within
+from npbn.layers.readers import computing, runs_as_written, within
+from npbn.network import Sequential
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.testing.comparison import Probe, Scalar, compare
 from npbn.testing.report import GradientReport
 
 
-@np.errstate(all="ignore")
 def gradient_check(
     layer_or_network: Layer,
     x: Array,
@@ -43,7 +45,8 @@ def gradient_check(
 
     A derivative is the difference of two forward passes; where these do not clearly agree with what
     backward says, it is SciPy's, adaptive in order and step. Returns a GradientReport. TypeError or
-    ValueError where forward would raise it, and for a batch that could prove nothing.
+    ValueError where forward would raise it, for a forward pass that does not repeat, and for a
+    batch that could prove nothing.
     """
     if not isinstance(layer_or_network, Layer):
         raise TypeError(f"expected a layer or a network, got {layer_or_network!r}")
@@ -53,16 +56,19 @@ def gradient_check(
     x = np.array(checks.float_array("x", x), np.float64, order="C")
     layer = layer_or_network.astype(np.float64)
     _move_constants(layer, rng)
-    probe = Probe(layer, x, training, mode)
-    y = probe.forward_elsewhere(rng)
-    if mode == "batch":
-        _check_values(layer)
-    dy = rng.standard_normal(y.shape)
-    scalars: dict[str, Scalar] = {"": lambda y: (float(np.vdot(y, dy)), dy)}
-    if labels is not None:
-        checks.labels(labels, len(x), y.shape[-1])
-        scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
-    found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
+    with computing():
+        probe = Probe(layer, x, training, mode)
+        y = probe.forward_elsewhere(rng)
+        if not probe.repeats():
+            raise ValueError(_does_not_repeat(layer, x, training, mode))
+        if mode == "batch":
+            _check_values(layer)
+        dy = rng.standard_normal(y.shape)
+        scalars: dict[str, Scalar] = {"": lambda y: (float(np.vdot(y, dy)), dy)}
+        if labels is not None:
+            checks.labels(labels, len(x), y.shape[-1])
+            scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
+        found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
     shown = "a random dy" if labels is None else "a random dy, and the loss"
     description = (
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
@@ -74,6 +80,25 @@ def gradient_check(
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
         tolerance=tolerance,
         description=description,
+    )
+
+
+def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:
+    """Which layer gives another y for the same x, and how it would repeat."""
+    name = repr(layer)
+    layers: Sequence[Layer] = ()
+    if isinstance(layer, Sequential) and not runs_as_written(layer):
+        layers = layer.layers
+    for place, each in enumerate(layers):
+        probe = Probe(each, x, training, mode)
+        if not probe.repeats():
+            name = f"layer {place}, {each!r}"
+            break
+        x = probe.forward()
+    return (
+        f"{name}: forward does not repeat, the same x gives another y: draw random numbers from a "
+        "numpy.random.Generator in an attribute, self.rng = np.random.default_rng(0), which the "
+        "check sets back before each pass, not from np.random; and let y depend on no earlier pass"
     )
 
 
@@ -91,7 +116,9 @@ def _check_values(layer: Layer) -> None:
 
 def _batch_values(layer: Layer) -> int:
     """Of how many values a feature the last batch's statistics were; 0 where it takes none."""
-    return 0 if layer._batch is None else layer._batch.values
+    if layer._batch is None or not layer._follows_batches:
+        return 0
+    return layer._batch.values
 
 
 def _move_constants(layer: Layer, rng: np.random.Generator) -> None:

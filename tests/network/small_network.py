@@ -53,11 +53,11 @@ class Scale(Layer):
         super().__init__(parameters={"scale": np.full(features, 2, np.float32)})
 
     def forward(self, x):
-        self._cache = x
+        self.cache = x
         return x * self.parameters["scale"]
 
     def backward(self, dy):
-        x = self._take_cache()
+        x = self.take_cache()
         self.gradients["scale"][...] = (dy * x).sum(0)
         return dy * self.parameters["scale"]
 

@@ -43,12 +43,12 @@ class Block(Layer):
         y = x
         for layer in layers_in(self.inner):
             y = layer.forward(y, training, statistics)
-        self._cache = y
+        self.cache = y
         return x + y * self.parameters["scale"]
 
     def backward(self, dy, input_gradient=True):
         dx = dy * self.parameters["scale"]
-        self.gradients["scale"][...] = (dy * self._take_cache()).sum(0)
+        self.gradients["scale"][...] = (dy * self.take_cache()).sum(0)
         for layer in reversed([*layers_in(self.inner)]):
             dx = layer.backward(dx, input_gradient=True)
         return dy + dx
