@@ -300,8 +300,8 @@ class Sequential(Layer):
         over all m values of a feature, where x is what reaches the layer in inference, the layers
         before it being exact already (with unbiased_population, m - 1 in the variance). A frozen
         one keeps its own. images (N, ...) are taken batch_size rows at a time, fewer where rows are
-        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or shape, or that are
-        not finite, and for a network with passes of its own.
+        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or
+        shape, or that are not finite, and for a network with passes of its own.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._check_type(images)
