@@ -120,7 +120,8 @@ def scratch(name: str, size: int, dtype: str) -> Array:
     """
     array = _kept.arrays.get((name, dtype))
     if array is None or array.size < size:
-        array = np.empty(size, dtype)
-        if size <= MOST_KEPT:
-            _kept.arrays[name, dtype] = array
+        if size > MOST_KEPT:
+            return np.empty(size, dtype)
+        # Views of a shorter one may be kept beside it: twice as long, they are few.
+        array = _kept.arrays[name, dtype] = np.empty(1 << (size - 1).bit_length(), dtype)
     return array[:size]
