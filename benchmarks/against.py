@@ -62,10 +62,11 @@ def _fit() -> Task:
 
     data, steps = datasets.load_mnist_5k().train, 500
     network = npbn_peer.network_of(base.make_setup(True).values)
+    rng = np.random.default_rng(0)
 
     def run() -> Any:
         optimizer = SGD(base.LEARNING_RATE)
-        return fit(network, data, optimizer=optimizer, steps=steps, progress=False)
+        return fit(network, data, optimizer=optimizer, steps=steps, seed=rng, progress=False)
 
     return Task(run, steps, lambda: {"losses": np.array(run().losses[:3])})
 

@@ -195,17 +195,19 @@ def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
     return result
 
 
-def items(name: str, value: Any, kind: str) -> list[Any]:
-    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing."""
-    try:
-        each = iter(value)
-    except TypeError:
-        text = repr(value)
-        short = len(text) <= 80 and "\n" not in text and not text.startswith("<")
-        got, typed = (text, text) if short else (_kind(value), name)
-        advice = "" if value is None else f": pass [{typed}]"
-        raise TypeError(f"{name}: expected a list of {kind}, got {got}{advice}") from None
-    return list(each)
+def items(name: str, value: Any, kind: str, *, single: type | None = None) -> list[Any]:
+    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing.
+
+    single: what is a single thing even if it holds others.
+    """
+    if single is None or not isinstance(value, single):
+        with suppress(TypeError):
+            return list(iter(value))
+    text = repr(value)
+    short = len(text) <= 80 and "\n" not in text and not text.startswith("<")
+    got, typed = (text, text) if short else (_kind(value), name)
+    advice = "" if value is None else f": pass [{typed}]"
+    raise TypeError(f"{name}: expected a list of {kind}, got {got}{advice}")
 
 
 def flag(name: str, value: Any) -> bool:

@@ -21,15 +21,19 @@ from npbn import (
     Sigmoid,
     Tanh,
 )
+from npbn.testing import CASES
+
+
+def layer_of(case, maker):
+    return lambda: maker(np.random.default_rng(0), case.shapes[0], np.float32)
+
 
 MAKERS = {
-    "Dense": lambda: Dense(3, 2, rng=0),
-    "BatchNorm": lambda: BatchNorm(3),
-    "ReLU": ReLU,
-    "LeakyReLU": LeakyReLU,
-    "Sigmoid": Sigmoid,
-    "Tanh": Tanh,
-    "Dropout": lambda: Dropout(0.5, rng=0),
+    **{
+        type(layer_of(case, maker)()).__name__: layer_of(case, maker)
+        for case in CASES.values()
+        for maker in case.layers.values()
+    },
     "Sequential": lambda: Sequential([Dense(3, 2, rng=0)]),
     "SGD": lambda: SGD(0.1),
     "RMSProp": lambda: RMSProp(0.1),

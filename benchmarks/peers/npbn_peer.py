@@ -94,10 +94,11 @@ class NpbnPeer(base.Peer):
 
     def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:
         def fitting(validation: Any = None, progress: bool = False) -> Task:
-            network = network_of(setup.values)
+            network, rng = network_of(setup.values), np.random.default_rng(0)
 
             def run() -> None:
-                how = {"optimizer": SGD(LEARNING_RATE), "steps": steps, "progress": progress}
+                how = {"optimizer": SGD(LEARNING_RATE), "steps": steps, "seed": rng}
+                how["progress"] = progress
                 with redirect_stderr(_Terminal()):
                     fit(network, data.train, validation, **how)
 

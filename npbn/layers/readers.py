@@ -166,7 +166,7 @@ def _advice(error: str, layer: "Layer", direction: str) -> str | None:
     if direction == "forward" or not layer.gradients:
         return None
     name = next(iter(layer.gradients))
-    if "does not support item assignment" in error:
+    if "does not support item assignment" in error or "these names keep their values" in error:
         return f"write into the array, self.gradients[{name!r}][...] = ..."
     if shapes := re.search(r"could not broadcast .* into shape (\(.*\))", error):
         same = [each for each, array in layer.gradients.items() if str(array.shape) == shapes[1]]
@@ -244,6 +244,7 @@ def shadow(layer: "Layer") -> "Layer":
         if hasattr(type(value), "at_work"):
             other = known[id(value)] = object.__new__(type(value))
             vars(other).update({name: shadowed(each) for name, each in value._lasting().items()})
+            vars(other)["_owner"] = value._owner
             return other
         if type(value) is dict:
             return {name: shadowed(each) for name, each in value.items()}

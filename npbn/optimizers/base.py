@@ -118,21 +118,24 @@ class Optimizer(Settings):
 
         ValueError where what is remembered, or the count that a schedule reads, is another's.
         """
-        if self._bound is not None:
-            if self._bound() is network:
-                return
-            remembered = [*self._names(), *(["count"] if callable(self.learning_rate) else [])]
-            if remembered and self._iterations:
-                raise ValueError(
-                    f"{self}: was used for another network ({self._iterations} updates), and holds "
-                    f"its {' and '.join(remembered)}: make a new {type(self).__name__} for this "
-                    "one; to go on with a copy of a network, copy both: network, optimizer = "
-                    "copy.deepcopy((network, optimizer))"
-                )
+        if self._bound is not None and self._bound() is network:
+            return
+        self._check_owner(network)
         try:
             self._bound = weakref.ref(network)
         except TypeError:
             self._bound = lambda: network
+
+    def _check_owner(self, network: Any) -> None:
+        remembered = [*self._names(), *(["count"] if callable(self.learning_rate) else [])]
+        is_anothers = self._bound is not None and self._bound() is not network
+        if is_anothers and remembered and self._iterations:
+            raise ValueError(
+                f"{self}: was used for another network ({self._iterations} updates), and holds "
+                f"its {' and '.join(remembered)}: make a new {type(self).__name__} for this "
+                "one; to go on with a copy of a network, copy both: network, optimizer = "
+                "copy.deepcopy((network, optimizer))"
+            )
 
     def update(self, parameters: Array, gradients: Array, *, decay: Array | None = None) -> None:
         """One update: parameters are changed in place, gradients never.
@@ -163,7 +166,8 @@ class Optimizer(Settings):
         return self._asked[1]
 
     def check(self, network: Any) -> None:
-        """ValueError or TypeError where `step` would refuse the network's vectors."""
+        """ValueError or TypeError where `step` would refuse the network, or its vectors."""
+        self._check_owner(network)
         self._check(network.parameter_vector, network.gradient_vector, None)
 
     def load_state(self, iterations: int, arrays: Mapping[str, Array]) -> None:
