@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from typing import Any
 
+import numpy as np
+
 from benchmarks.peers import base
 from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Setup, Values
 from benchmarks.timing import Task

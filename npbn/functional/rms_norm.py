@@ -11,7 +11,7 @@ from npbn._checks import Array
 from npbn.numerics.blocks import SMALL
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import Operation, check_backward
+from npbn.numerics.operation import Operation, check_backward, put_back, writable
 from npbn.numerics.tape import repeated
 
 
@@ -77,7 +77,7 @@ class RMSNormOperation(Operation):
 
     def forward(self, xp: Any, x: Array, gamma: Array, y: Array) -> None:
         self._x, self._gamma = x, gamma
-        written = _contiguous(y)
+        written = writable(y)
         for given, values, rms, out in self._some_rows(xp, x, self._values, self._rms, written):
             xp.copyto(values, given)
             xp.vecdot(values, values, keepdims=True, out=rms)
@@ -91,8 +91,7 @@ class RMSNormOperation(Operation):
                 xp.copyto(rms, np.inf, where=xp.equal(rms, 0))
             xp.divide(values, rms, out=values)
             xp.multiply(values, gamma, out=out)
-        if written is not y:
-            xp.copyto(y, written)
+        put_back(xp, written, y)
 
     def prepare_backward(self) -> None:
         self._x_hat, self._dx_hat, self._products = np.empty((3, self._most, self._features))
@@ -100,7 +99,7 @@ class RMSNormOperation(Operation):
         self._ones = constant(1.0, "d", self._most)
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array) -> None:
-        written = dy if dx is None else _contiguous(dx)  # only read where nobody wants dx
+        written = dy if dx is None else writable(dx)  # only read where nobody wants dx
         arrays = (dy, self._x, self._rms, written)
         room = (self._x_hat, self._dx_hat, self._products, self._mean)
         xp.copyto(self._sum, 0.0)
@@ -119,8 +118,8 @@ class RMSNormOperation(Operation):
                 xp.subtract(dx_hat, x_hat, out=dx_hat)
                 xp.divide(dx_hat, rms, out=out)
         xp.copyto(dgamma, self._sum)
-        if dx is not None and written is not dx:
-            xp.copyto(dx, written)
+        if dx is not None:
+            put_back(xp, written, dx)
 
     def _some_rows(self, xp: Any, *arrays: Array) -> Iterator[list[Array]]:
         """The arrays, as many rows at a time as there is room for, and as much of the room."""
@@ -129,8 +128,3 @@ class RMSNormOperation(Operation):
             stop = min(start + self._most, self._rows)
             rows, room = slice(start, stop), slice(stop - start)
             yield [each[rows if len(each) == self._rows else room] for each in in_rows]
-
-
-def _contiguous(out: Array) -> Array:
-    """out, or an array to be copied into it, of which rows are views."""
-    return out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)

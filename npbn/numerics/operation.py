@@ -56,3 +56,14 @@ def check_backward(
         raise TypeError(f"cache: expected what {source} returned, got {type(cache).__name__}")
     dy = checks.upstream(dy, cache)
     return dy, checks.output(out, cache.x_shape, cache.dtype, (dy, *cache.arrays()))
+
+
+def writable(out: Array) -> Array:
+    """out, or where it is not contiguous an array to be copied into it."""
+    return out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+
+
+def put_back(xp: Any, written: Array, out: Array) -> None:
+    """Copy what `writable` gave into out, if that is another array."""
+    if written is not out:
+        xp.copyto(out, written)
