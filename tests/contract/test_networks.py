@@ -17,6 +17,7 @@ def network(subject, dtype=np.float32):
     """The layer between others; with rows of features it ends in three classes."""
     shape = subject.shape
     layers = [Dense(shape[-1], shape[-1], rng=0, dtype=dtype), subject.filled(dtype), Tanh()]
+    layers[0].bias[...] = np.linspace(-1, 1, shape[-1])
     y = Sequential(layers).forward(subject.batch(dtype))
     if y.ndim == 2:
         layers.append(Dense(y.shape[-1], 3, rng=1, dtype=dtype))
