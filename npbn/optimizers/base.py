@@ -166,8 +166,7 @@ class Optimizer(Settings):
         return self._asked[1]
 
     def check(self, network: Any) -> None:
-        """ValueError or TypeError where `step` would refuse the network, or its vectors."""
-        self._check_owner(network)
+        """ValueError or TypeError where `step` would refuse the network's vectors."""
         self._check(network.parameter_vector, network.gradient_vector, None)
 
     def load_state(self, iterations: int, arrays: Mapping[str, Array]) -> None:

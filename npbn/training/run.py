@@ -263,6 +263,9 @@ class Run:
 
     def tell_repetition(self) -> None:
         """Warn, once a network, where it sees rows of its last run again and others never."""
+        if self.steps:
+            # A run that is refused shows nothing.
+            self.optimizer._check_owner(self.network)
         images, seed = self.data[0], self.settings["seed"]
         # Some rows tell the data, in a copy as well, and in an array that is filled anew.
         some = np.ascontiguousarray(images[:: max(1, len(images) // 16)])
