@@ -215,6 +215,18 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """value, if it is an array of bools of that shape."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.bool_:
+        got = str(value.dtype) if isinstance(value, np.ndarray) else _kind(value)
+        raise TypeError(
+            f"{name}: expected an array of bools, got {got}: pass np.asarray({name}, dtype=bool)"
+        )
+    _plain(name, value)
+    has_shape(name, value, shape)
+    return value
+
+
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """value, if it is one of choices."""
     if not isinstance(value, str) or value not in choices:

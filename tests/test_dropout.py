@@ -215,3 +215,42 @@ def test_a_wrong_rng_is_refused(rng, error):
 def test_the_old_global_generator_is_refused():
     with pytest.raises(TypeError, match=r"^rng: expected a numpy.random.Generator"):
         Dropout(RATE, rng=np.random.RandomState(0))
+
+
+# A mask of the caller's
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mask_says_what_is_kept_and_nothing_is_drawn(dtype):
+    rng = np.random.default_rng(3)
+    x, dy = rng.standard_normal((2, 5, 3, 4)).astype(dtype)
+    mask = rng.random(x.shape) < 0.5
+    results = []
+    for room in (functional, reference):
+        y, cache = room.dropout_forward(x, rate=0.2, mask=mask)
+        results.append((y, room.dropout_backward(dy, cache)))
+    for array, (found, other) in zip((x, dy), zip(*results, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.where(mask, array / dtype(0.8), 0), rtol=1e-6)
+        np.testing.assert_allclose(found, other, rtol=1e-6)
+    assert np.array_equal(functional.dropout_forward(x, rate=0.2, mask=mask, out=y.copy())[0], y)
+
+
+def test_the_mask_of_a_draw_gives_its_bits():
+    x = np.random.default_rng(3).standard_normal((6, 4)).astype(np.float32)
+    y, cache = functional.dropout_forward(x, rate=0.4, rng=5)
+    again, _ = functional.dropout_forward(x, rate=0.4, mask=cache.factor > 0)
+    assert np.array_equal(again, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"mask": np.ones((2, 3))}, TypeError, "mask: expected an array of bools, got float64: pa"),
+        ({"mask": [True]}, TypeError, r"mask: expected an array of bools, got list \[True\]: pass"),
+        ({"mask": np.ones((3, 2), bool)}, ValueError, r"mask: expected shape \(2, 3\), got \(3, 2"),
+        ({"mask": np.ones((2, 3), bool), "rng": 0}, ValueError, "rng: nothing to draw where a"),
+    ],
+)
+def test_another_mask_is_refused(options, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        functional.dropout_forward(np.ones((2, 3)), rate=0.5, **options)

@@ -30,7 +30,11 @@ class DropoutOperation(Operation):
     def forward(self, xp: Any, x: Array, generator: np.random.Generator, y: Array) -> None:
         outside(xp, generator.random, "random")(dtype=np.float32, out=self._drawn)
         xp.greater_equal(self._drawn, self._rate, out=self._kept)
-        xp.divide(self._kept, self._keep, out=self._factor)
+        self.keep(xp, x, self._kept, y)
+
+    def keep(self, xp: Any, x: Array, kept: Array, y: Array) -> None:
+        """Forward with what is kept instead of a draw."""
+        xp.divide(kept, self._keep, out=self._factor)
         xp.multiply(x, self._factor, out=y)
 
     def backward(self, xp: Any, dy: Array, dx: Array) -> None:
@@ -59,21 +63,30 @@ def dropout_forward(
     *,
     rate: float,
     rng: np.random.Generator | int | None = None,
+    mask: Array | None = None,
     out: Array | None = None,
 ) -> tuple[Array, DropoutOperation]:
     """y = x / (1 - rate) where kept, else 0; each value is kept with probability 1 - rate.
 
     x (..., D), float32 or float64; 0 <= rate < 1; rng a Generator or a seed (None: fresh, not
-    reproducible). The division keeps the mean, so that inference needs no dropout at all. Returns y
-    and the cache; cache.factor is that of each value, 0 or 1 / (1 - rate).
-    TypeError or ValueError for arguments of another type, range or shape.
+    reproducible). The division keeps the mean, so that inference needs no dropout at all.
+    mask: bools, shaped like x, True where a value is kept, instead of a draw. Returns y and the
+    cache; cache.factor is that of each value, 0 or 1 / (1 - rate).
+    TypeError or ValueError for arguments of another type, range or shape, or both rng and mask.
     """
     x = checks.batch("x", x)
     rate = checks.number("rate", rate, minimum=0.0, below=1.0)
-    rng = checks.generator(rng)
-    y = checks.output(out, x.shape, x.dtype)
+    if mask is not None:
+        mask = checks.mask("mask", mask, x.shape)
+        if rng is not None:
+            raise ValueError("rng: nothing to draw where a mask is given: pass one of them")
+    generator = checks.generator(rng)
+    y = checks.output(out, x.shape, x.dtype, () if mask is None else (mask,))
     operation = DropoutOperation(x.shape, x.dtype, rate)
-    operation.forward(np, x, rng, y)
+    if mask is None:
+        operation.forward(np, x, generator, y)
+    else:
+        operation.keep(np, x, mask, y)
     return y, operation
 
 

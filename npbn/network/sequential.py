@@ -279,10 +279,10 @@ class Sequential(Layer):
             mean = sum(x) / m,  variance = sum((x - mean)^2) / m
 
         over all m values of a feature, where x is what reaches the layer in inference, the layers
-        before it being exact already (with unbiased_population, m - 1 in the variance). images
-        (N, ...) are taken batch_size rows at a time, fewer where rows are large: Wu & Johnson's
-        PreciseBN, 2021. TypeError or ValueError for images of another type or shape, or that are
-        not finite, and for a network with passes of its own.
+        before it being exact already (with unbiased_population, m - 1 in the variance). A frozen
+        one keeps its own. images (N, ...) are taken batch_size rows at a time, fewer where rows are
+        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or
+        shape, or that are not finite, and for a network with passes of its own.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._check_type(images)

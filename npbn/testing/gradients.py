@@ -1,5 +1,6 @@
 """Is a backward pass right? The gradient check."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -85,8 +86,10 @@ def gradient_check(
 def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:
     """Which layer gives another y for the same x, and how it would repeat."""
     name = repr(layer)
-    is_plain = isinstance(layer, Sequential) and not runs_as_written(layer)
-    for place, each in enumerate(layer if is_plain else ()):  # type: ignore[arg-type]
+    layers: Sequence[Layer] = ()
+    if isinstance(layer, Sequential) and not runs_as_written(layer):
+        layers = layer.layers
+    for place, each in enumerate(layers):
         probe = Probe(each, x, training, mode)
         if not probe.repeats():
             name = f"layer {place}, {each!r}"
