@@ -195,9 +195,14 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
     return result
 
 
-def items(name: str, value: Any, kind: str) -> list[Any]:
-    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing."""
+def items(name: str, value: Any, kind: str, single: type | tuple[()] = ()) -> list[Any]:
+    """What value holds, as a list; a TypeError if it is no list of that kind but a single thing.
+
+    single: a type of which one is a single thing, even if it can be iterated over.
+    """
     try:
+        if isinstance(value, single):
+            raise TypeError
         each = iter(value)
     except TypeError:
         text = repr(value)
@@ -225,6 +230,13 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     _plain(name, value)
     has_shape(name, value, shape)
     return value
+
+
+def kept_rows(name: str, value: Any, shape: tuple[int, ...]) -> int:
+    """How many rows a mask of that shape keeps, at least one."""
+    if not (rows := int(np.count_nonzero(mask(name, value, shape)))):
+        raise ValueError(f"{name}: expected one True at least, got none")
+    return rows
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:

@@ -90,10 +90,11 @@ class ReaderPass:
     def run(self, xp: Any, x: Array) -> Array:
         """What its forward pass returns, of a shadow where no backward pass follows."""
         self._x = x
-        training, statistics, keeps = self._mode
-        layer = self._layer if keeps else shadow(self._layer)
+        mode = self._mode
+        layer = self._layer if mode.keeps else shadow(self._layer)
         call = outside(xp, self._call(layer, "forward"), "layer.forward")
-        y = call(locked(x), training=training, statistics=statistics)
+        options = {} if mode.mask is None else {"mask": mode.mask}
+        y = call(locked(x), training=mode.training, statistics=mode.statistics, **options)
         return checked_result(self._name, "forward", y, x)
 
     def check_for_next(self, y: Array) -> None:
@@ -213,7 +214,7 @@ def _taken(function: Callable[..., Any]) -> tuple[str, ...] | None:
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return None
     return tuple(
-        name for name in ("training", "statistics", "input_gradient") if name in parameters
+        name for name in ("training", "statistics", "mask", "input_gradient") if name in parameters
     )
 
 

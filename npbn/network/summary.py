@@ -17,9 +17,7 @@ def size(layer: Layer) -> int:
 
 def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers, if a network can be made of them; else a TypeError or ValueError."""
-    if isinstance(layers, Layer):
-        raise TypeError(f"layers: expected a list of layers, got {layers!r:.60}: pass [layers]")
-    layers = checks.items("layers", layers, "layers")
+    layers = checks.items("layers", layers, "layers", Layer)
     if not layers:
         raise ValueError("layers: expected one layer or more, got none")
     known: set[int] = set()

@@ -42,7 +42,9 @@ class Operation:
         return twin
 
 
-def check_cache(cache: Any, kind: type[Operation], source: str) -> None:
+def check_cache(
+    cache: Any, kind: type[Operation] | tuple[type[Operation], ...], source: str
+) -> None:
     """TypeError unless cache is an operation of this kind; source: the function that returns it."""
     if not isinstance(cache, kind):
         raise TypeError(f"cache: expected what {source} returned, got {type(cache).__name__}")

@@ -89,7 +89,7 @@ def test_any_generator_of_a_layer_resumes_wherever_it_is_kept(make, path):
 @pytest.mark.parametrize("places", [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
 def test_generators_that_are_one_must_be_one_again(places, path):
     def part(places, steps, **options):
-        each = [np.random.default_rng(4) for _ in range(3)]
+        each = [np.random.default_rng(seed) for seed in range(3)]
         first, second, seed = (each[place] for place in places)
         layers = [Dense(6, 8, rng=0), Dropout(0.3, rng=first), Dropout(0.3, rng=second)]
         network = Sequential([*layers, Dense(8, 3, rng=1)])
