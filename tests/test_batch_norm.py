@@ -654,7 +654,11 @@ def test_options_are_keywords():
 def test_wrong_features_name_the_layer(shape, training, statistics):
     with pytest.raises(ValueError, match="expected") as caught:
         BatchNorm(100).forward(np.ones(shape, np.float32), training, statistics)
-    assert str(caught.value) == f"BatchNorm(100): expected (..., 100), got {shape}"
+    axis = {(100, 60): 0, (3, 100, 1): 1}.get(shape)
+    advice = f": if axis {axis} has the features, pass np.moveaxis(x, {axis}, -1)"
+    assert str(caught.value) == (
+        f"BatchNorm(100): expected (..., 100), got {shape}{'' if axis is None else advice}"
+    )
 
 
 def test_a_variance_below_zero_is_refused():

@@ -172,6 +172,8 @@ def test_another_mask_is_refused():
         ):
             with pytest.raises(error, match=message):
                 call(wrong)
+    with pytest.raises(TypeError, match="mask: expected an array of bools, got int 5"):
+        Sequential([ReLU()]).forward(x, mask=5)
     alone = np.zeros_like(mask)
     alone[0, 0] = True
     with pytest.raises(ValueError, match="two values or more a feature"):

@@ -145,7 +145,7 @@ def told(name: str, layer: "Layer", direction: str) -> Callable[..., Any]:
 
 
 def _advice(error: str, layer: "Layer", direction: str) -> str | None:
-    if direction == "forward" and "read-only" in error:
+    if "read-only" in error:
         return (
             "x is read again by others and must stay as it is: make a new array, y = 2 * x say, or "
             "begin with x = x.copy()"

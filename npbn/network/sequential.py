@@ -154,6 +154,8 @@ class Sequential(Layer):
         warning, y is NaN, and no population statistics move.
         TypeError or ValueError, naming the layer, for an x of another type or shape.
         """
+        if mask is not None:
+            checks.mask("mask", mask, np.shape(mask))
         return self._masked_forward(x, training, statistics, mask, out)
 
     def backward(
