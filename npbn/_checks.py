@@ -91,6 +91,8 @@ def batch(name: str, value: Any, features: int | None = None) -> Array:
 
 def features_elsewhere(name: str, shape: tuple[int, ...], features: int) -> str:
     """What to type where the features of an array of that shape seem not to lie last; or ""."""
+    if len(shape) < 2:
+        return ""
     for axis in (*range(1, len(shape) - 1), 0):
         if shape[axis : axis + 1] == (features,):
             return f": if axis {axis} has the features, pass np.moveaxis({name}, {axis}, -1)"
