@@ -92,12 +92,14 @@ def batch(name: str, value: Any, features: int | None = None) -> Array:
 
 def features_elsewhere(name: str, shape: tuple[int, ...], features: int) -> str:
     """What to type where the features of an array of that shape seem not to lie last; or ""."""
+    if len(shape) < 2:
+        return ""
+    for axis in (*range(1, len(shape) - 1), 0):
+        if shape[axis : axis + 1] == (features,):
+            return f": if axis {axis} has the features, pass np.moveaxis({name}, {axis}, -1)"
     if len(shape) > 2 and math.prod(shape[1:]) == features:
         return f": pass {name}.reshape(len({name}), -1)"
-    axis = next((axis for axis in (*range(1, len(shape) - 1), 0) if shape[axis] == features), None)
-    if axis is None:
-        return ""
-    return f": if axis {axis} has the features, pass np.moveaxis({name}, {axis}, -1)"
+    return ""
 
 
 def vector(name: str, value: Any, features: int, like: Array) -> Array:
@@ -228,6 +230,13 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     _plain(name, value)
     has_shape(name, value, shape)
     return value
+
+
+def kept_rows(name: str, value: Any, shape: tuple[int, ...]) -> int:
+    """How many rows a mask of that shape keeps, at least one."""
+    if not (rows := int(np.count_nonzero(mask(name, value, shape)))):
+        raise ValueError(f"{name}: expected one True at least, got none")
+    return rows
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:

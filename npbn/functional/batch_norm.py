@@ -10,6 +10,7 @@ from npbn._checks import Array
 from npbn.numerics.blocks import SMALL, Blocks
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
+from npbn.numerics.masked import MaskedOperation
 from npbn.numerics.operation import Operation, check_backward
 from npbn.numerics.sums import ColumnSums, all_finite
 
@@ -23,8 +24,14 @@ ONE_SIDED, SOME_DY = 8, 32
 
 @quiet()
 def batch_norm_forward(
-    x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-3, out: Array | None = None
-) -> "tuple[Array, BatchNormOperation]":
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    *,
+    epsilon: float = 1e-3,
+    mask: Array | None = None,
+    out: Array | None = None,
+) -> "tuple[Array, BatchNormOperation | MaskedOperation]":
     """Normalize x over every axis but the last, then scale and shift.
 
         mean     = sum(x) / m
@@ -40,19 +47,26 @@ def batch_norm_forward(
     or small it is (cache.variance may then be infinite although y is right); of a larger one, or of
     float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300, and gamma /
     sqrt(variance + epsilon) no denormal number. A variance that the type of a large x cannot hold
-    makes y NaN. TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015,
-    Algorithm 1.
+    makes y NaN. mask: bools, of the shape of x but for the last axis: where it is False, a step of
+    a sequence that is none, x counts in no statistic and may be anything, and y and dx are 0.
+    TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
     """
     x, epsilon, gamma, beta = _checked(x, epsilon, gamma=gamma, beta=beta)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
-    operation = BatchNormOperation.of(x.shape, x.dtype, epsilon)
+    operation: BatchNormOperation | MaskedOperation
+    if mask is None:
+        operation = BatchNormOperation.of(x.shape, x.dtype, epsilon)
+    else:
+        rows, features = checks.kept_rows("mask", mask, x.shape[:-1]), x.shape[-1]
+        inner = BatchNormOperation.of((rows, features), x.dtype, epsilon)
+        operation = MaskedOperation(inner, mask, features, x.dtype)
     operation.forward(np, x, gamma, beta, y)
     return y, operation
 
 
 @quiet()
 def batch_norm_backward(
-    dy: Array, cache: "BatchNormOperation", *, out: Array | None = None
+    dy: Array, cache: "BatchNormOperation | MaskedOperation", *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta, the paper's six formulas simplified to three.
 
@@ -68,7 +82,9 @@ def batch_norm_backward(
     terms' sizes. There a product dy * (x - mean) that float32 cannot hold makes dgamma infinite or
     NaN. TypeError or ValueError for a dy of another type or shape. Ioffe & Szegedy 2015, section 3.
     """
-    dy, dx = check_backward("batch_norm_forward", BatchNormOperation, dy, cache, out)
+    dy, dx = check_backward(
+        "batch_norm_forward", (BatchNormOperation, MaskedOperation), dy, cache, out
+    )
     dgamma, dbeta = np.empty(dy.shape[-1], dy.dtype), np.empty(dy.shape[-1], dy.dtype)
     cache.with_own_scratch().backward(np, dy, dx, dgamma, dbeta)
     return dx, dgamma, dbeta

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
-from npbn._checks import Array
+from npbn._checks import Array, Statistics
 from npbn.functional.batch_norm import BatchNormInferenceOperation, BatchNormOperation
 from npbn.layers.layer import ArrayAttribute, Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
 from npbn.layers.running_average import RunningAverage, mean_and_variance
+from npbn.numerics.masked import MaskedOperation
 
 
 class BatchNorm(Layer):
@@ -147,13 +148,38 @@ class BatchNorm(Layer):
         """The type of the parameters and of the population statistics."""
         return self._running_average.shown.dtype
 
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,
+        statistics: Statistics | None = None,
+        *,
+        mask: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """As every layer's. mask: bools, of the shape of x but for the last axis.
+
+        Where it is False, a step of a sequence that is none, x counts in no statistic and may be
+        anything, y is 0, and no gradient comes from there or goes there.
+        """
+        return self._masked_forward(x, training, statistics, mask, out)
+
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         inputs, gradients = self._scale_and_shift(), self._gradients_of_them()
+        mask, batch = mode.mask, shape
+        if mask is not None:
+            batch = checks.kept_rows("mask", mask, shape[:-1]), shape[-1]
+
+        def masked(operation: Any) -> Any:
+            if mask is None:
+                return operation
+            return MaskedOperation(operation, mask, self.features, dtype)
+
         if mode.statistics == "population" or self.frozen:
             population = self._running_average.state.values()
-            operation = BatchNormInferenceOperation(shape, dtype, self.epsilon)
-            return Pass(operation, (*inputs, *population), gradients)
-        values = math.prod(shape[:-1])
+            operation = BatchNormInferenceOperation(batch, dtype, self.epsilon)
+            return Pass(masked(operation), (*inputs, *population), gradients)
+        values = math.prod(batch[:-1])
         if mode.training and values == 1:
             raise ValueError(
                 f"{self!r}: expected two values or more a feature in training, got {shape}: the "
@@ -163,7 +189,7 @@ class BatchNorm(Layer):
         if self.unbiased_population:
             correction[1] = values / max(values - 1, 1)
         return Pass(
-            BatchNormOperation.of(shape, dtype, self.epsilon),
+            masked(BatchNormOperation.of(batch, dtype, self.epsilon)),
             inputs,
             gradients,
             values=values,

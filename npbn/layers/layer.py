@@ -132,9 +132,7 @@ class Layer(checks.Settings):
         new array. Keeps x and the weights by reference until backward: change neither before.
         TypeError or ValueError for arguments of another type, shape or range.
         """
-        mode = Mode(bool(training), checks.mode(training, statistics))
-        with computing():
-            return self._forward(x, mode, out)
+        return self._masked_forward(x, training, statistics, None, out)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = True, out: Array | None = None
@@ -152,6 +150,18 @@ class Layer(checks.Settings):
     def __call__(self, *args: Any, **options: Any) -> Array:
         """layer(x) is layer.forward(x)."""
         return self.forward(*args, **options)
+
+    def _masked_forward(
+        self,
+        x: Array,
+        training: bool,
+        statistics: Statistics | None,
+        mask: Array | None,
+        out: Array | None,
+    ) -> Array:
+        mode = Mode(bool(training), checks.mode(training, statistics), mask=mask)
+        with computing():
+            return self._forward(x, mode, out)
 
     def _forward(self, x: Array, mode: Mode, out: Array | None) -> Array:
         """As forward, within `computing`."""

@@ -26,11 +26,15 @@ class LastBatch(NamedTuple):
 
 
 class Mode(NamedTuple):
-    """How a forward pass is run; `keeps` tells whether a backward pass may follow."""
+    """How a forward pass is run.
+
+    keeps: whether a backward pass may follow. mask: which steps of sequences are some, or None.
+    """
 
     training: bool
     statistics: Statistics
     keeps: bool = True
+    mask: Array | None = None
 
 
 class _Waiting(NamedTuple):

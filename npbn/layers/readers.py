@@ -99,15 +99,16 @@ class ReaderPass:
     def run(self, xp: Any, x: Array) -> Array:
         """What its forward pass returns, of a shadow where no backward pass follows."""
         self._x = x
-        training, statistics, keeps = self._mode
+        mode = self._mode
         for late in strangers(self._layer):
             raise ValueError(
                 f"{self._name}: holds {late!r}, which came after the network was made, and is not "
                 "trained with it: make another, Sequential(copy.deepcopy(network.layers))"
             )
-        layer = self._layer if keeps else shadow(self._layer)
+        layer = self._layer if mode.keeps else shadow(self._layer)
         call = outside(xp, self._call(layer, "forward"), "layer.forward")
-        y = call(locked(x), training=training, statistics=statistics)
+        options = {} if mode.mask is None else {"mask": mode.mask}
+        y = call(locked(x), training=mode.training, statistics=mode.statistics, **options)
         return checked_result(self._name, "forward", y, x)
 
     def check_for_next(self, y: Array) -> None:
@@ -158,7 +159,7 @@ def told(name: str, layer: "Layer", direction: str) -> Callable[..., Any]:
 
 
 def _advice(error: str, layer: "Layer", direction: str) -> str | None:
-    if direction == "forward" and "read-only" in error:
+    if "read-only" in error:
         return (
             "x is read again by others and must stay as it is: make a new array, y = 2 * x say, or "
             "begin with x = x.copy()"
@@ -227,7 +228,7 @@ def _taken(function: Callable[..., Any]) -> tuple[str, ...] | None:
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return None
     return tuple(
-        name for name in ("training", "statistics", "input_gradient") if name in parameters
+        name for name in ("training", "statistics", "mask", "input_gradient") if name in parameters
     )
 
 

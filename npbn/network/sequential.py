@@ -145,16 +145,21 @@ class Sequential(Layer):
         training: bool = False,
         statistics: Statistics | None = None,
         *,
+        mask: Array | None = None,
         out: Array | None = None,
     ) -> Array:
         """The last layer's output, through all layers in order; the arguments as for every layer.
+
+        mask: for the layers that take one, BatchNorm say; all others do not see it.
 
         In training with a BatchNorm an x that is not finite is a ValueError, and may end a pending
         pass; where only what the layers make of it is not finite, the pass goes on without a
         warning, y is NaN, and no population statistics move.
         TypeError or ValueError, naming the layer, for an x of another type or shape.
         """
-        return super().forward(x, training, statistics, out=out)
+        if mask is not None:
+            checks.mask("mask", mask, np.shape(mask))
+        return self._masked_forward(x, training, statistics, mask, out)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = False, out: Array | None = None
@@ -199,7 +204,8 @@ class Sequential(Layer):
         return (self,) if runs_as_written(self) else self._leaves
 
     def _plan_for(self, x: Array, mode: Mode) -> Plan:
-        plan = self._plans.take((x.shape, x.dtype.char, mode))
+        # A mask is another one for each batch.
+        plan = None if mode.mask is not None else self._plans.take((x.shape, x.dtype.char, mode))
         if plan is None:
             layers = self._leaves if mode.keeps else self._steps
             plan = Plan(layers, x.shape, x.dtype, mode, is_network=True)
@@ -208,7 +214,8 @@ class Sequential(Layer):
 
     def _release(self, plan: Plan) -> None:
         # Where a setting has changed meanwhile, these are no longer the network's.
-        plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)
+        if plan.mode.mask is None:
+            plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)
 
     def _refusal(self, x: Array) -> Exception | None:
         if waiting_batches() is not None or np.isfinite(x).all():

@@ -49,7 +49,7 @@ class Operation:
 
 
 def check_backward(
-    source: str, kind: type[Operation], dy: Any, cache: Any, out: Any
+    source: str, kind: type[Operation] | tuple[type[Operation], ...], dy: Any, cache: Any, out: Any
 ) -> tuple[Array, Array]:
     """dy, and where to write dx; source: the function that returned the cache."""
     if not isinstance(cache, kind):

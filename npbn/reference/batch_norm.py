@@ -17,10 +17,11 @@ class BatchNormCache(NamedTuple):
     variance: Array
     gamma: Array
     epsilon: float
+    mask: Array | None = None
 
 
 def batch_norm_forward(
-    x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-3
+    x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-3, mask: Array | None = None
 ) -> tuple[Array, BatchNormCache]:
     """Normalize x over every axis but the last, then scale and shift.
 
@@ -30,9 +31,14 @@ def batch_norm_forward(
         y        = gamma * x_hat + beta
 
     x (..., D), gamma and beta (D,); m is the number of values per feature. Returns y, shaped like
-    x, and the cache for batch_norm_backward. cache.variance is the biased one. Algorithm 1 of the
-    paper.
+    x, and the cache for batch_norm_backward. cache.variance is the biased one. mask, of the
+    shape of x but for the last axis: where it is True lies the batch; elsewhere y and dx are 0.
+    Algorithm 1 of the paper.
     """
+    if mask is not None:
+        y = np.zeros_like(x)
+        y[mask], cache = batch_norm_forward(x[mask], gamma, beta, epsilon=epsilon)
+        return y, cache._replace(mask=mask)
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     variance = ((x - mean) ** 2).mean(axes)
@@ -54,7 +60,11 @@ def batch_norm_backward(dy: Array, cache: BatchNormCache) -> tuple[Array, Array,
 
     dy (..., D) like x. Returns dx (..., D), dgamma (D,), dbeta (D,).
     """
-    x, x_hat, mean, variance, gamma, epsilon = cache
+    x, x_hat, mean, variance, gamma, epsilon, mask = cache
+    if mask is not None:
+        dx = np.zeros_like(dy)
+        dx[mask], dgamma, dbeta = batch_norm_backward(dy[mask], cache._replace(mask=None))
+        return dx, dgamma, dbeta
     axes = tuple(range(x.ndim - 1))
     m = x.size // x.shape[-1]
     std = np.sqrt(variance + epsilon)

@@ -23,6 +23,12 @@ class InPlace(Scale):
         return super().forward(x)
 
 
+class InPlaceBackward(Scale):
+    def backward(self, dy):
+        self.cache *= dy
+        return super().backward(dy)
+
+
 class Assigning(Scale):
     def forward(self, x):
         x[x < 0] = 0
@@ -55,6 +61,7 @@ MISTAKES = {
     NoReturn: r"forward's result: expected an array, got None: end forward with return y$",
     NoReturnBackward: r"backward's result: expected an array, got None: end .* with return dx$",
     InPlace: r"forward: output array is read-only: x is read again .* y = 2 \* x say, or begin",
+    InPlaceBackward: r"backward: output array is read-only: x is read again .*x = x\.copy\(\)$",
     Assigning: r"forward: assignment destination is read-only: .*begin with x = x\.copy\(\)$",
     Unsummed: r"backward: could not broadcast .*that of scale is \(6,\): sum over the rows, self\."
     r"gradients\['scale'\]\[\.\.\.\] = \(\.\.\.\)\.sum\(0\)$",
