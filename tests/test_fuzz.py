@@ -295,7 +295,7 @@ def fuzz(reader, path, count, seed):
             longest = max(longest, time.thread_time() - started)
             if message:
                 assert str(path) in message, message
-                assert len(message) <= 300, message
+                assert len(message.replace(str(path), "")) <= 300, message
                 assert message.isprintable(), message
                 refused += 1
             else:
@@ -376,7 +376,7 @@ def refused_or_whole(path, arrays, header):
         message = str(error)
     if message:
         assert str(path) in message
-        assert len(message) <= 300 or "holds another run" in message, message
+        assert len(message.replace(str(path), "")) <= 300 or "holds another run" in message
         assert frozen(network, optimizer) == before
     return bool(message)
 
