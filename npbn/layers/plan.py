@@ -143,6 +143,15 @@ class Plan:
         shown = all(each.shows_infinity for each in operations[: min(self._places)])
         return not shown or any(each.draws for each in operations)
 
+    def let_go(self) -> None:
+        """Keep no hold of the caller's x, which no backward pass will read."""
+        x, self.x = self.x, None
+        first = self.passes[0]
+        for owner in (first, first.operation):
+            for name, value in list(vars(owner).items()) if owner is not None else ():
+                if value is x:
+                    setattr(owner, name, None)
+
     @property
     def output_shape(self) -> Shape | None:
         """The shape of y; None where a reader's layer decides it and has not run yet."""

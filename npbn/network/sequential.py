@@ -213,6 +213,8 @@ class Sequential(Layer):
         return plan
 
     def _release(self, plan: Plan) -> None:
+        if not plan.mode.keeps:
+            plan.let_go()
         # Where a setting has changed meanwhile, these are no longer the network's.
         if plan.mode.mask is None:
             plan.kept_by.put((plan.shapes[0], plan.dtype.char, plan.mode), plan)

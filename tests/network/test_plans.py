@@ -1,11 +1,12 @@
 """What a network keeps from pass to pass: right after every change, and never much."""
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
 from shared import memory_of
-from small_network import Identity, Residual, assert_same, batch, gradients, train
+from small_network import Identity, Residual, assert_same, batch, gradients, small, train
 
 from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid
 from npbn.layers.plans import Plans
@@ -141,3 +142,12 @@ def test_copies_and_files_are_without_them():
     pass_through(network, 1000)
     after, _ = memory_of(lambda: copies.append(copy.deepcopy(network)))
     assert after < before + 20_000
+
+
+def test_prediction_keeps_no_hold_of_the_images():
+    for network in (small(), Sequential([BatchNorm(6), Dense(6, 3, rng=0)])):
+        images = batch(40)
+        known = weakref.ref(images)
+        network.predict(images)
+        del images
+        assert known() is None
