@@ -135,7 +135,8 @@ def test_after_a_dead_mirror_the_live_one_is_asked_and_without_one_the_reason_to
     assert path.read_bytes() == CONTENT
     assert server.asked[-1] == "/live/file.gz"
     assert mirrors == [live, dead]
-    with pytest.raises(RuntimeError, match=r"^file\.gz: no mirror could be used") as error:
+    monkeypatch.setenv("NPBN_DATA", "/no/such")
+    with pytest.raises(RuntimeError, match=r"^file\.gz: .* NPBN_DATA \(now ./no/such.\);") as error:
         download_first([dead], tmp_path / "new" / "file.gz", MD5)
     first, line = str(error.value).splitlines()
     assert str(tmp_path / "new") in first

@@ -553,7 +553,7 @@ def test_the_same_seed_makes_the_same_report():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"layer_or_network": ReLU}, TypeError, "expected a layer or a network"),
+        ({"layer_or_network": ReLU}, TypeError, r"expected a layer .*: write ReLU\(\.\.\.\)$"),
         ({"layer_or_network": None}, TypeError, "expected a layer or a network, got None"),
         ({"x": [[1.0] * 3]}, TypeError, r"x: .*np.asarray"),
         ({"x": np.ones((6, 3), int)}, TypeError, "x: expected float32 or float64, got int64"),

@@ -36,10 +36,12 @@ def download_first(mirrors: list[str], target: Path, md5: str) -> Path:
         else:
             _write(target, content)
             return target
+    now = f" (now {folder!r})" if (folder := os.environ.get("NPBN_DATA")) else ""
     raise RuntimeError(
         f"{target.name}: no mirror could be used: check the connection; or put the file into "
-        f"{target.parent}, or into a folder that you pass as data_dir= or name in NPBN_DATA; or go "
-        "on with data=datasets.load_mnist_5k(), which needs no network\n  " + "\n  ".join(reasons)
+        f"{target.parent}, or into a folder that you pass as data_dir= or name in NPBN_DATA{now}; "
+        "or go on with data=datasets.load_mnist_5k(), which needs no network\n  "
+        + "\n  ".join(reasons)
     )
 
 

@@ -247,9 +247,11 @@ class Layer(checks.Settings):
         if type(self).backward is Layer.backward and type(self).at_work is Layer.at_work:
             name = type(self).__name__
             return TypeError(f"{name}: a layer defines backward(dy), this one does not")
+        is_readers = type(self).at_work is Layer.at_work
+        hint = ", which puts what backward needs into self.cache" if is_readers else ""
         return RuntimeError(
             f"{self!r}: backward without a forward pass before it (each forward pass allows one "
-            "backward pass): call forward again"
+            f"backward pass): call forward again{hint}"
         )
 
     def _check_type(self, x: Array) -> None:

@@ -152,7 +152,8 @@ def told(name: str, layer: "Layer", direction: str) -> Callable[..., Any]:
             return method(array, **options)
         except (TypeError, ValueError) as error:
             if advice := _advice(str(error), layer, direction):
-                raise type(error)(f"{name}: {direction}: {error}: {advice}") from error
+                said = str(error).partition(": write into the array")[0]
+                raise type(error)(f"{name}: {direction}: {said}: {advice}") from error
             raise
 
     return call
@@ -167,7 +168,9 @@ def _advice(error: str, layer: "Layer", direction: str) -> str | None:
     if direction == "forward" or not layer.gradients:
         return None
     name = next(iter(layer.gradients))
-    if "does not support item assignment" in error or "these names keep their values" in error:
+    kept = re.match(r"'(.*)': these names keep their values", error)
+    if kept or "does not support item assignment" in error:
+        name = kept[1] if kept else name
         return f"write into the array, self.gradients[{name!r}][...] = ..."
     if shapes := re.search(r"could not broadcast .* into shape (\(.*\))", error):
         same = [each for each, array in layer.gradients.items() if str(array.shape) == shapes[1]]

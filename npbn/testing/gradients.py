@@ -49,7 +49,9 @@ def gradient_check(
     batch that could prove nothing.
     """
     if not isinstance(layer_or_network, Layer):
-        raise TypeError(f"expected a layer or a network, got {layer_or_network!r}")
+        is_class = isinstance(layer_or_network, type)
+        hint = f": write {layer_or_network.__name__}(...)" if is_class else ""
+        raise TypeError(f"expected a layer or a network, got {layer_or_network!r}{hint}")
     tolerance = checks.number("tolerance", tolerance, above=0.0)
     mode = checks.mode(training, statistics)
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))

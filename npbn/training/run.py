@@ -320,7 +320,10 @@ def check_data(
 
 def _images(name: str, data: Data, network: Sequential) -> Array:
     if not isinstance(data, tuple) or len(data) != 2:
-        raise TypeError(f"{name}: expected a pair (images, targets), got a {type(data).__name__}")
+        raise TypeError(
+            f"{name}: expected a pair (images, targets), got a {type(data).__name__}: pass a "
+            "tuple, (images, labels) or digits.train say"
+        )
     name, images = f"{name}[0]", data[0]
     network._check_type(images, name)
     try:

@@ -65,7 +65,8 @@ MISTAKES = {
     Assigning: r"forward: assignment destination is read-only: .*begin with x = x\.copy\(\)$",
     Unsummed: r"backward: could not broadcast .*that of scale is \(6,\): sum over the rows, self\."
     r"gradients\['scale'\]\[\.\.\.\] = \(\.\.\.\)\.sum\(0\)$",
-    Replacing: r"backward: .*write into the array, self\.gradients\['scale'\]\[\.\.\.\] = ",
+    Replacing: r"backward: 'scale': these names keep their values: write into the array, self\."
+    r"gradients\['scale'\]\[\.\.\.\] = ",
     Narrow: r"backward's result: expected the shape of x, \(8, 6\), got \(1, 6\)",
     Lists: r"forward's result: expected an array, got a list: return np.asarray\(y, x\.dtype\)$",
 }
@@ -148,12 +149,25 @@ def test_a_value_error_of_the_readers_own_stays_as_it_is():
         both_passes(Sequential([Refusing(6)]))
 
 
+def test_the_gradient_that_was_replaced_is_the_one_named():
+    class Shift(Scale):
+        def __init__(self):
+            super(Scale, self).__init__({"scale": np.ones(6), "shift": np.zeros(6)})
+
+        def backward(self, dy):
+            self.gradients["shift"] = dy.sum(0)
+            return super().backward(dy)
+
+    with pytest.raises(TypeError, match=r": write into the array, self\.gradients\['shift'\]"):
+        gradient_check(Shift(), batch())
+
+
 def test_what_forward_kept_is_taken_once():
     layer, x = Scale(6), batch()
     with pytest.raises(RuntimeError, match=r"^Scale\(\): backward without a forward pass"):
         layer.backward(x)
     layer.backward(layer.forward(x))
-    with pytest.raises(RuntimeError, match="call forward again"):
+    with pytest.raises(RuntimeError, match=r"call forward again, which .* self\.cache$"):
         layer.backward(x)
     assert layer.cache is None
 

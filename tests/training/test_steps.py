@@ -60,7 +60,7 @@ REFUSED = [
     ({"optimizer": SGD(np.ones(3, np.float32))}, ValueError, "expected"),
     ({"batch_size": 1}, ValueError, r"^batch_size: 1 is too few: layer 1, BatchNorm"),
     ({"data": IMAGES}, TypeError, "^{}: expected a pair"),
-    ({"data": [*digits()]}, TypeError, "^{}: expected a pair .* got a list"),
+    ({"data": [*digits()]}, TypeError, "^{}: expected a pair .* got a list: pass a tuple"),
     ({"data": (LABELS, LABELS)}, TypeError, r"^{}\[0\]: .* pass {}\[0\]\.astype\("),
     ({"data": (IMAGES.astype(np.uint8), LABELS)}, TypeError, r"pass {}\[0\]\.astype"),
     ({"data": (IMAGES, LABELS + 1)}, ValueError, r"^{}\[1\]: expected classes 0 to 2, got 3"),
