@@ -301,6 +301,13 @@ def labels(
     return value
 
 
+def optimizer(value: Any) -> None:
+    """One of `npbn.optimizers`, which stands below the rooms that ask."""
+    if isinstance(value, type) or not (hasattr(value, "bind") and hasattr(value, "_step")):
+        hint = f": write {value.__name__}(...)" if isinstance(value, type) else ""
+        raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {value!r}{hint}")
+
+
 def shortened(value: Any) -> str:
     """What a file holds, for a message: one line, not long, and nothing that a terminal obeys."""
     text = repr(value)

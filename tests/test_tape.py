@@ -168,3 +168,19 @@ def test_wrong_images_and_labels_are_refused():
         network.tape(images[:, :9], labels)
     with pytest.raises(ValueError, match="labels: expected classes 0 to 9"):
         network.tape(images, labels + 1)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "labelled", "error", "message"),
+    [
+        ("SGD", True, TypeError, "optimizer: expected SGD, RMSProp or Adam, got 'SGD'"),
+        (SGD, True, TypeError, r"optimizer: .*: write SGD\(\.\.\.\)"),
+        (SGD(0.1), False, ValueError, "optimizer: expected labels as well"),
+    ],
+)
+def test_what_is_no_optimizer_and_one_without_labels_are_refused(
+    optimizer, labelled, error, message
+):
+    images, labels = batch()
+    with pytest.raises(error, match=message):
+        lesson_network().tape(images, labels if labelled else None, optimizer=optimizer)

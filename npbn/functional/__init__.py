@@ -1,8 +1,8 @@
 """The same operations as in `npbn.reference`, made fast; `out=` as in NumPy.
 
-A public function checks its arguments, then calls its private core; layers call the cores. Caches
-may be used as often as one likes; what is returned belongs to the caller and is never written
-again.
+A public function checks its arguments, then runs an operation at work, which it returns as the
+cache; layers run the same operations. Caches may be used as often as one likes; what is returned
+belongs to the caller and is never written again.
 """
 
 from npbn.functional.activations import (

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 def taped_step(network: "Sequential", images: Array, labels: Array | None, optimizer: Any) -> Tape:
     """The tape of one step of a copy of the network; without labels of inference."""
+    if optimizer is not None:
+        checks.optimizer(optimizer)
+        if labels is None:
+            raise ValueError("optimizer: expected labels as well: inference has no update to show")
     network, optimizer = copy.deepcopy((network, optimizer))
     network._check_type(images)
     tape, training = Tape(), labels is not None

@@ -334,7 +334,8 @@ class Sequential(Layer):
         the step, so nothing moves here. Each line is a call that was made, as Python, with the type
         and shape of what it wrote; `blocks` has them layer by layer, with the arrays as they were
         before. Without labels it is the forward pass of inference.
-        TypeError or ValueError for images or labels of another type, shape or range.
+        TypeError or ValueError for images or labels of another type, shape or range, for what is no
+        optimizer, and for one without labels.
         """
         return taped_step(self, images, labels, optimizer)
 

@@ -61,9 +61,7 @@ class Run:
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network: expected a Sequential, got {network!r}")
-        if not isinstance(optimizer, Optimizer):
-            hint = f": write {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
-            raise TypeError(f"optimizer: expected SGD, RMSProp or Adam, got {optimizer!r}{hint}")
+        checks.optimizer(optimizer)
         if (steps is None) == (epochs is None):
             got = "neither" if steps is None else "both"
             raise ValueError(f"steps: expected a number of steps or epochs=, got {got}")
