@@ -37,10 +37,8 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
             checks.labels(labels, *logits.shape)
             plan.is_finite(tape)
             plan.follow(tape, True)
-            loss, dlogits = (
-                SoftmaxCrossEntropyOperation(logits.shape, logits.dtype),
-                np.empty_like(logits),
-            )
+            loss = SoftmaxCrossEntropyOperation(logits.shape, logits.dtype)
+            dlogits = np.empty_like(logits)
             given = {"logits": logits, "labels": labels, "dlogits": dlogits}
             tape.block("softmax cross entropy, and its gradient", given | vars(loss))
             loss.forward(tape, logits, labels, dlogits)
