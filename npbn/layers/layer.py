@@ -60,6 +60,8 @@ class Layer(checks.Settings):
     # The passes of a plan that a layer of the package goes back through: (plan, first, end).
     _pending: tuple[Plan, int, int] | None = None
     _batch: LastBatch | None = None
+    # How many axes its x has; None: two or more.
+    _takes_axes: int | None = None
     # Settings that inference does not look at: a saved network may be loaded with others.
     _training_only: tuple[str, ...] = ()
 

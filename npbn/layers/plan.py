@@ -117,6 +117,10 @@ class Plan:
                 self.statistics.set(self._places[place], each.momentum, each.correction, each.count)
             keeps = self.mode.keeps
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
+            if operation.y_is_view:
+                # Of the plan's array, or of the caller's x.
+                x = None if x is None else x.reshape(y_shape)
+                continue
             if is_free and operation.y_over_x and not reads_x:
                 each.y = x
             elif not keeps:
@@ -146,11 +150,13 @@ class Plan:
     def let_go(self) -> None:
         """Keep no hold of the caller's x, which no backward pass will read."""
         x, self.x = self.x, None
-        first = self.passes[0]
-        for owner in (first, first.operation):
-            for name, value in list(vars(owner).items()) if owner is not None else ():
-                if value is x:
-                    setattr(owner, name, None)
+        for each in self.passes:
+            for owner in (each, each.operation):
+                for name, value in list(vars(owner).items()) if owner is not None else ():
+                    if value is x or (isinstance(value, np.ndarray) and value.base is x):
+                        setattr(owner, name, None)
+            if each.operation is None or not each.operation.y_is_view:
+                break
 
     @property
     def output_shape(self) -> Shape | None:
@@ -161,8 +167,14 @@ class Plan:
         """Write down how much memory its own arrays take, not x, parameters and constants."""
         given = [self.x, *(array for each in self.passes for array in each.given())]
         others = {id(_owner(array)) for array in given if isinstance(array, np.ndarray)}
-        owners = (*self.passes, *(each.operation for each in self.passes if each.operation))
-        arrays = (each for owner in owners for each in vars(owner).values())
+        arrays = [
+            array
+            for each in self.passes
+            for array in (
+                *vars(each).values(),
+                *(each.operation.arrays() if each.operation else ()),
+            )
+        ]
         own = {
             id(_owner(each)): _owner(each)
             for each in arrays
@@ -174,7 +186,7 @@ class Plan:
         """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
         self.x, last = x, self.passes[-1]
         self._waiting.clear()
-        self.gives_away = last.y is None and not last.is_readers
+        self.gives_away = last.y is None and not (last.is_readers or last.operation.y_is_view)
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
         for place in range(len(layers)):
@@ -270,7 +282,9 @@ class Plan:
                 dy = None
                 continue
             each.operation.prepare_backward()
-            if place > 0 and not (each.operation.dx_over_dy and dy is not None):
+            if each.operation.dx_is_view:
+                dy = None if dy is None else dy.reshape(self.shapes[place])
+            elif place > 0 and not (each.operation.dx_over_dy and dy is not None):
                 dy = vectors.next(self.shapes[place])
             each.dx = dy
         self._is_laid_out = True

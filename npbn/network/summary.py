@@ -68,6 +68,8 @@ def _next_shape(layer: Layer, shape: tuple[Any, ...]) -> tuple[Any, ...]:
     """The shape of its output, as far as it is known."""
     if runs_as_written(layer):
         return "N", "?"
+    if layer._takes_axes is not None and len(shape) != layer._takes_axes:
+        shape = ("N", *["?"] * (layer._takes_axes - 1))
     if layer._takes_features is not None:
         shape = (*shape[:-1], layer._takes_features)
     return layer.output_shape(shape)

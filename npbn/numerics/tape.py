@@ -23,6 +23,12 @@ def outside(xp: Any, function: Callable[..., Any], name: str) -> Callable[..., A
     return function if xp is np else xp.outside(function, name)
 
 
+def named(xp: Any, **arrays: Array) -> None:
+    """What a tape calls arrays that no attribute holds."""
+    if xp is not np:
+        xp.named(arrays)
+
+
 # What a pass is given, where two names may stand for one array.
 _BETWEEN = ("x", "y", "dy", "dx")
 
@@ -113,6 +119,10 @@ class Tape:
             block.lines[start:] = [
                 line._replace(times=line.times * count, runs=False) for line in block.lines[start:]
             ]
+
+    def named(self, arrays: Mapping[str, Array]) -> None:
+        """Names for what follows in this block."""
+        self._names.add(arrays)
 
     def outside(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The function, whose call is a line that is not run again."""
@@ -235,8 +245,12 @@ class _Names:
 
 def _owner(array: Array) -> Array:
     """The array whose memory it is a view of: itself, if that is no contiguous one."""
-    base = array.base
-    return base if isinstance(base, np.ndarray) and base.flags.c_contiguous else array
+    owner, base = array, array.base
+    while base is not None:
+        if isinstance(base, np.ndarray) and base.flags.c_contiguous:
+            owner = base
+        base = getattr(base, "base", None)
+    return owner
 
 
 def _address(array: Array) -> int:
