@@ -21,7 +21,7 @@ from npbn.layers import (
     Sigmoid,
     Tanh,
 )
-from npbn.network import Sequential
+from npbn.network import Residual, Sequential
 from npbn.optimizers import SGD, Adam, RMSProp
 from npbn.testing import gradient_check
 from npbn.training import History, fit, training_steps
@@ -45,6 +45,7 @@ __all__ = [
     "RMSNorm",
     "RMSProp",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Tanh",

@@ -41,6 +41,9 @@ class Operation(Workspace):
     y_over_x = reads_x = reads_y = dx_over_dy = False
     # Whether forward returns a view of x as y, and backward one of dy as dx: they write nothing.
     y_is_view = dx_is_view = False
+    # Whether x is needed again where another operation ends what this one begins; that one has this
+    # one as `begin`.
+    begins = ends = False
     # Whether an infinity or NaN in x makes one in y; whether forward moves a generator.
     shows_infinity = draws = False
 

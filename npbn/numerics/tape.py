@@ -79,7 +79,8 @@ class Block:
         return "\n".join(line.source for line in self.lines)
 
     def __str__(self) -> str:
-        return "\n".join([self.title, *map(str, self.lines)])
+        title = self.title if len(self.title) <= WIDTH else f"{self.title[: WIDTH - 3]}..."
+        return "\n".join([title, *map(str, self.lines)])
 
 
 class Tape:
@@ -159,13 +160,15 @@ class Tape:
         return record
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(str, self.blocks), f"{self.calls} calls"])
+        shown = (str(block) for block in self.blocks if block.lines)
+        return "\n\n".join([*shown, f"{self.calls} calls"])
 
     def _repr_html_(self) -> str:
         parts = (
             f"<details open><summary>{html.escape(block.title)}</summary><pre>"
             f"{html.escape(chr(10).join(map(str, block.lines)))}</pre></details>"
             for block in self.blocks
+            if block.lines
         )
         return f"<div>{''.join(parts)}<p>{self.calls} calls</p></div>"
 
