@@ -79,7 +79,7 @@ class Conv2DOperation(Operation):
             self._patches_of_dy = Patches(self._back, images, filters, self._groups, kind)
             width, within = self._patches_of_dy.width, channels // self._groups
             self._turned = np.empty((self._groups, width, within), kind)
-            self._products = np.empty((self._groups, within, width), kind)
+            self._products = np.empty((self._groups, width, within), kind)
         else:
             self._patches_of_x = Patches(self._windows, images, channels, self._groups, kind)
             width = self._patches_of_x.width
@@ -112,12 +112,12 @@ class Conv2DOperation(Operation):
             if written is not None:
                 rows = self._by_groups(written)[:, part.rows]
                 xp.matmul(part.patches, self._turned, out=rows)
-            xp.matmul(x[:, part.rows].swapaxes(1, 2), part.patches, out=self._products)
+            xp.matmul(part.patches.swapaxes(1, 2), x[:, part.rows], out=self._products)
             xp.add(self._sums, self._products, out=self._sums)
         if dx is not None and written is not None:
             put_back(xp, written, dx)
-        sums = self._sums.reshape(groups, within, height, width, filters // groups)
-        sums = sums[:, :, ::-1, ::-1].transpose(2, 3, 1, 0, 4)
+        sums = self._sums.reshape(groups, height, width, filters // groups, within)
+        sums = sums[:, ::-1, ::-1].transpose(1, 2, 4, 0, 3)
         xp.copyto(dweight.reshape(sums.shape), sums)
 
     def _backward_by_x(self, xp: Any, dy: Array, dx: Array | None, dweight: Array) -> None:
