@@ -21,7 +21,7 @@ class Conv2DOperation(Operation):
     Otherwise it takes those of x again, for dweight, and adds what they get of dy into dx.
     """
 
-    reads_x = shows_infinity = True
+    reads_x = True
 
     def __init__(
         self,
@@ -54,6 +54,11 @@ class Conv2DOperation(Operation):
         if has_bias:
             # Beside each pixel of a line: longer rows to add, in half the time.
             self._biases = np.empty((windows.count[1], filters), dtype)
+
+    @property
+    def shows_infinity(self) -> bool:  # type: ignore[override]
+        """Whether every pixel is in a window."""
+        return self._windows.covers
 
     def forward(self, xp: Any, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         self.x, self.weight = x, weight
