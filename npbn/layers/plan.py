@@ -174,9 +174,10 @@ class Plan:
         for each in self.passes:
             for owner in (each, each.operation):
                 for name, value in list(vars(owner).items()) if owner is not None else ():
-                    if value is x or (isinstance(value, np.ndarray) and value.base is x):
+                    # Also a view, of what x itself may be a view of.
+                    if isinstance(value, np.ndarray) and np.may_share_memory(value, x):
                         setattr(owner, name, None)
-            if each.operation is None or not each.operation.y_is_view:
+            if not (each.is_readers or each.operation.y_is_view):
                 break
 
     @property
