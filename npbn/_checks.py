@@ -106,7 +106,10 @@ def not_images(name: str, shape: tuple[int, ...]) -> str:
     """What was expected where an array of that shape came for images, and what to type."""
     advice = ""
     if len(shape) == 3:
-        advice = f": pass {name}[..., np.newaxis] if they have one channel"
+        advice = (
+            f": pass {name}[..., np.newaxis] if they have one channel, {name}[np.newaxis] if it is "
+            "one image"
+        )
     elif len(shape) == 2 and (side := math.isqrt(shape[1])) ** 2 == shape[1] > 1:
         advice = f": pass {name}.reshape(-1, {side}, {side}, 1) if they have one channel"
     return f"expected images (N, H, W, C), got {shape}{advice}"
@@ -129,13 +132,16 @@ def padding(value: Any, axes: int) -> Padding:
                 f'padding: expected "same", "valid" or numbers of pixels, got {value!r}'
             )
         return value  # type: ignore[return-value]
+    if value is None:
+        raise TypeError('padding: expected "same", "valid" or numbers of pixels, got None')
     if not isinstance(value, tuple | list):
         value = (value,) * axes
-    if len(value) != axes:
+    pairs = [each if isinstance(each, tuple | list) else (each, each) for each in value]
+    if len(pairs) != axes or any(len(pair) != 2 for pair in pairs):
         raise ValueError(
-            f"padding: expected a number, or {axes} numbers or pairs (before, after), got {value!r}"
+            f"padding: expected a number, or {axes} (one an axis), each a number or a pair "
+            f"(before, after), got {value!r}"
         )
-    pairs = (each if isinstance(each, tuple | list) else (each, each) for each in value)
     return tuple(each_axis("padding", pair, 2, minimum=0) for pair in pairs)  # type: ignore[misc]
 
 
@@ -411,26 +417,34 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "bias": ("use_bias",),
     "clipnorm": ("max_norm",),
     "clip_norm": ("max_norm",),
+    "count_include_pad": ("count_padding",),
     "decay": ("weight_decay",),
+    "dilation_rate": ("dilation",),
     "eps": ("epsilon",),
     "eta": ("learning_rate",),
     "freeze": ("frozen",),
     "global_clipnorm": ("max_norm",),
     "in_dim": ("in_features",),
+    "in_features": ("in_channels",),
     "input_dim": ("in_features",),
     "kernel": ("weight",),
+    "kernel_size": ("size",),
     "lr": ("learning_rate",),
     "max_grad_norm": ("max_norm",),
     "moving_mean": ("population_mean",),
     "moving_variance": ("population_variance",),
     "negative_slope": ("slope",),
     "num_features": ("features",),
+    "out_channels": ("filters",),
     "out_dim": ("out_features",),
+    "out_features": ("filters",),
     "p": ("rate",),
+    "pool_size": ("size",),
     "random_state": ("rng",),
     "running_mean": ("population_mean",),
     "running_var": ("population_variance",),
     "seed": ("rng",),
+    "strides": ("stride",),
     "unbiased": ("unbiased_population",),
     "units": ("out_features",),
     "W": ("weight",),

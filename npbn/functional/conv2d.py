@@ -187,7 +187,11 @@ def conv2d_forward(
     groups = checks.groups(groups, x.shape[-1])
     own = x.shape[-1] // groups
     if weight.ndim != 4 or 0 in weight.shape or weight.shape[2] != own:
-        raise ValueError(f"weight: expected (height, width, {own}, out), got {weight.shape}")
+        is_first = weight.ndim == 4 and weight.shape[1] == own
+        advice = ": if out comes first, pass weight.transpose(2, 3, 1, 0)" if is_first else ""
+        raise ValueError(
+            f"weight: expected (height, width, {own}, out), got {weight.shape}{advice}"
+        )
     checks.groups(groups, weight.shape[-1], "filters")
     if bias is not None:
         bias = checks.vector("bias", bias, weight.shape[-1], x)

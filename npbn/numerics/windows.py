@@ -56,9 +56,10 @@ class Windows:
         )
         if min(self.count) < 1:
             needed = [max(1, r - b - a) for r, (b, a) in zip(self.reach, padding, strict=True)]
+            axes = "(N, H, W, C)" if len(space) == 2 else "(N, ..., C)"
             raise ValueError(
-                f"{name}: expected images of at least {' x '.join(map(str, needed))} pixels, got "
-                f"{' x '.join(map(str, space))}"
+                f"{name}: expected images {axes} of at least {' x '.join(map(str, needed))} "
+                f"pixels, got {' x '.join(map(str, space))}"
             )
 
     @property

@@ -1,6 +1,7 @@
 """Convolution: PyTorch's results in every layout of its patches, Keras' "same", bounded memory."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_agrees_with_pytorch(
     reaches = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
     padded = [n + sum(pair) for n, pair in zip(images[1:], pairs, strict=True)]
     if any(n < reach for n, reach in zip(padded, reaches, strict=True)):
-        with pytest.raises(ValueError, match=r"^x: expected images of at least"):
+        with pytest.raises(ValueError, match=r"^x: expected images .* of at least"):
             functional.conv2d_forward(x, weight, bias, padding=padding, **options)
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -452,7 +453,7 @@ def test_of_few_values_dbias_is_exact():
 # A network
 
 
-def images_network(dtype=np.float64, **settings):
+def images_network(dtype=np.float64):
     rng = np.random.default_rng(0)
 
     def conv(channels, filters, **options):
@@ -465,7 +466,14 @@ def images_network(dtype=np.float64, **settings):
             ReLU(),
             conv(4, 4, stride=2, padding="valid"),
             BatchNorm(4, dtype=dtype),
-            Residual([conv(4, 4, groups=2), BatchNorm(4, dtype=dtype), ReLU(), conv(4, 4)]),
+            Residual(
+                [
+                    conv(4, 4, groups=2, dilation=(1, 2)),
+                    BatchNorm(4, dtype=dtype),
+                    ReLU(),
+                    conv(4, 4),
+                ]
+            ),
             BatchNorm(4, dtype=dtype),
             GlobalAvgPool2D(),
         ]
@@ -489,7 +497,7 @@ def test_batch_norm_is_folded_into_it(dtype, assert_close):
     assert kinds == ["Conv2D", "ReLU", "Conv2D", "Residual", "BatchNorm", "GlobalAvgPool2D"]
     assert [type(each).__name__ for each in folded[3].layers] == ["Conv2D", "ReLU", "Conv2D"]
     assert (folded[2].stride, folded[2].padding) == ((2, 2), "valid")
-    assert folded[3][0].groups == 2
+    assert (folded[3][0].groups, folded[3][0].dilation) == (2, (1, 2))
     assert_close(folded.forward(x), network.forward(x), units=100)
     found = folded.predict_probabilities(x)
     assert_close(found, network.predict_probabilities(x), units=100)
@@ -567,3 +575,172 @@ def test_one_that_no_window_sees_is_refused_in_training_all_the_same(make, place
         with pytest.raises(ValueError, match="expected finite values in training"):
             network.forward(x, training=True)
         np.testing.assert_array_equal(before, kept)
+
+
+# What is refused
+
+
+WRONG = {
+    "channels first": (
+        lambda: Conv2D(1, 32, 3).forward(zeros(60, 1, 28, 28)),
+        "Conv2D(1, 32, 3): expected (..., 1), got (60, 1, 28, 28): if axis 1 has the features, "
+        "pass np.moveaxis(x, 1, -1)",
+    ),
+    "colours first": (
+        lambda: Conv2D(3, 8, 3).forward(zeros(6, 3, 32, 32)),
+        "Conv2D(3, 8, 3): expected (..., 3), got (6, 3, 32, 32): if axis 1 has the features, "
+        "pass np.moveaxis(x, 1, -1)",
+    ),
+    "rows": (
+        lambda: Conv2D(1, 32, 3).forward(zeros(60, 784)),
+        "Conv2D(1, 32, 3): expected images (N, H, W, C), got (60, 784): pass x.reshape(-1, 28, 28, "
+        "1) if they have one channel",
+    ),
+    "rows that are no square": (
+        lambda: Conv2D(3, 32, 3).forward(zeros(60, 3072)),
+        "Conv2D(3, 32, 3): expected images (N, H, W, C), got (60, 3072)",
+    ),
+    "no channels": (
+        lambda: Conv2D(1, 32, 3).forward(zeros(60, 28, 28)),
+        "Conv2D(1, 32, 3): expected images (N, H, W, C), got (60, 28, 28): pass x[..., np.newaxis] "
+        "if they have one channel, x[np.newaxis] if it is one image",
+    ),
+    "one image": (
+        lambda: functional.conv2d_forward(zeros(28, 28, 3), zeros(3, 3, 3, 2)),
+        "x: expected images (N, H, W, C), got (28, 28, 3): pass x[..., np.newaxis] if they have "
+        "one channel, x[np.newaxis] if it is one image",
+    ),
+    "a kernel larger than the image": (
+        lambda: Conv2D(1, 2, 5, padding="valid").forward(zeros(2, 4, 8, 1)),
+        "Conv2D(1, 2, 5, padding='valid'): expected images (N, H, W, C) of at least 5 x 5 pixels, "
+        "got 4 x 8",
+    ),
+    "its reach": (
+        lambda: Conv2D(1, 2, 3, padding=(1, 5), dilation=4).forward(zeros(2, 6, 1, 1)),
+        "Conv2D(1, 2, 3, padding=(1, 5), dilation=4): expected images (N, H, W, C) of at least "
+        "7 x 1 pixels, got 6 x 1",
+    ),
+    "groups": (
+        lambda: Conv2D(6, 8, 3, groups=4),
+        "groups: expected a divisor of the 6 channels, got 4",
+    ),
+    "groups of filters": (
+        lambda: Conv2D(8, 6, 3, groups=4),
+        "groups: expected a divisor of the 6 filters, got 4",
+    ),
+    "no groups": (lambda: Conv2D(8, 6, 3, groups=0), "groups: expected at least 1, got 0"),
+    "a word in capitals": (
+        lambda: Conv2D(1, 2, 3, padding="SAME"),
+        'padding: expected "same", "valid" or numbers of pixels, got \'SAME\'',
+    ),
+    "a word of others": (
+        lambda: functional.conv2d_forward(zeros(1, 5, 5, 1), zeros(3, 3, 1, 1), padding="full"),
+        'padding: expected "same", "valid" or numbers of pixels, got \'full\'',
+    ),
+    "less padding than none": (
+        lambda: Conv2D(1, 2, 3, padding=-1),
+        "padding: expected at least 0, got -1",
+    ),
+    "paddings of three axes": (
+        lambda: Conv2D(1, 2, 3, padding=(1, 2, 3)),
+        "padding: expected a number, or 2 (one an axis), each a number or a pair (before, after), "
+        "got (1, 2, 3)",
+    ),
+    "no pair": (
+        lambda: Conv2D(1, 2, 3, padding=((1, 2, 3), 1)),
+        "padding: expected a number, or 2 (one an axis), each a number or a pair (before, after), "
+        "got ((1, 2, 3), 1)",
+    ),
+    "a kernel of three axes": (
+        lambda: Conv2D(1, 2, (3, 3, 3)),
+        "kernel_size: expected a number, or 2 (one an axis), got (3, 3, 3)",
+    ),
+    "no kernel": (lambda: Conv2D(1, 2, 0), "kernel_size: expected at least 1, got 0"),
+    "no stride": (lambda: Conv2D(1, 2, 3, stride=0), "stride: expected at least 1, got 0"),
+    "no dilation": (
+        lambda: Conv2D(1, 2, 3, dilation=(1, 0)),
+        "dilation: expected at least 1, got 0",
+    ),
+    "weight of a layer": (
+        lambda: Conv2D(1, 2, 3, weight=zeros(2, 1, 3, 3)),
+        "weight: expected shape (3, 3, 1, 2), got (2, 1, 3, 3)",
+    ),
+    "PyTorch's weight": (
+        lambda: functional.conv2d_forward(zeros(2, 8, 8, 4), zeros(8, 4, 3, 3)),
+        "weight: expected (height, width, 4, out), got (8, 4, 3, 3): if out comes first, pass "
+        "weight.transpose(2, 3, 1, 0)",
+    ),
+    "weight of all groups": (
+        lambda: functional.conv2d_forward(zeros(2, 8, 8, 4), zeros(3, 3, 4, 8), groups=2),
+        "weight: expected (height, width, 2, out), got (3, 3, 4, 8)",
+    ),
+    "bias": (
+        lambda: functional.conv2d_forward(zeros(2, 8, 8, 4), zeros(3, 3, 4, 8), zeros(7)),
+        "bias: expected shape (8,), got (7,)",
+    ),
+}
+
+
+def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Conv2D(1, 32), "missing 1 required positional argument: 'kernel_size'"),
+        (lambda: Conv2D(1, 32, 3, 2), "expected 3 .*, got 4: name the others, stride=, padding="),
+        (lambda: Conv2D(1, 2, 3.0), "kernel_size: expected a whole number, got float 3.0"),
+        (lambda: Conv2D(1, 2, 3, padding=None), 'padding: expected "same", "valid" or numbers'),
+        (lambda: Conv2D(1, 2, 3, padding=0.5), "padding: expected a whole number, got float 0.5"),
+        (lambda: Conv2D(1, 2, 3, padding=True), "padding: expected a whole number, got bool True"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_told(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_network_says_where():
+    network = Sequential([Conv2D(1, 4, 3, rng=0), Conv2D(3, 4, 3, rng=1)])
+    with pytest.raises(ValueError, match=r"^layer 1, Conv2D\(3, 4, 3\): expected \(\.\.\., 3\)"):
+        network.forward(zeros(2, 5, 5, 1))
+    network = Sequential([MaxPool2D(4), Residual([Conv2D(1, 1, 3, padding="valid", rng=0)])])
+    with pytest.raises(ValueError, match=r"^layer 1\.0, Conv2D.*: expected images .* 3 x 3 pixels"):
+        network.predict(zeros(2, 8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Conv2D(3, 4, 5)",
+        "Conv2D(3, 4, (5, 3))",
+        "Conv2D(3, 4, 1, stride=2, padding='valid', dilation=(1, 2))",
+        "Conv2D(4, 4, 3, padding=1, groups=2, use_bias=False)",
+        "Conv2D(3, 4, 3, padding=(1, 0))",
+        "Conv2D(3, 4, 3, padding=((1, 0), (0, 2)))",
+        "Conv2D(3, 4, 3, padding=((1, 0), (1, 0)))",
+        "Conv2D(3, 4, 3, padding=((1, 0), 2))",
+    ],
+)
+def test_repr_is_what_makes_the_layer(text):
+    layer = eval(text)
+    again = eval(repr(layer))
+    for name in ("kernel_size", "stride", "padding", "dilation", "groups", "use_bias"):
+        assert getattr(again, name) == getattr(layer, name)
+    assert again.weight.shape == layer.weight.shape
+    assert repr(again) == repr(layer)
+
+
+def test_weights_drawn_keep_the_variance():
+    for groups, size in ((1, 3), (4, 5)):
+        layer = Conv2D(32, 64, size, groups=groups, rng=0)
+        std = np.sqrt(2 / (size * size * 32 / groups))
+        assert abs(layer.weight.std() / std - 1) < 0.02
+        assert not layer.bias.any()

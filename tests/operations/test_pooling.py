@@ -317,6 +317,48 @@ def test_padding_is_well_as_long_as_each_window_has_one():
     assert np.isfinite(AvgPool2D(3, stride=1, padding=2).forward(x)).all()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: MaxPool2D(2).forward(x.reshape(6, 1, 28, 28)),
+            "MaxPool2D(2): expected images (N, H, W, C) of at least 2 x 2 pixels, got 1 x 28",
+        ),
+        (
+            lambda x: MaxPool2D(2).forward(x.reshape(6, 784)),
+            "MaxPool2D(2): expected images (N, H, W, C), got (6, 784): pass x.reshape(-1, 28, 28, "
+            "1) if they have one channel",
+        ),
+        (
+            lambda x: AvgPool2D(2).forward(x.reshape(6, 28, 28)),
+            "AvgPool2D(2): expected images (N, H, W, C), got (6, 28, 28): pass x[..., np.newaxis] "
+            "if they have one channel, x[np.newaxis] if it is one image",
+        ),
+        (
+            lambda x: GlobalAvgPool2D().forward(x.reshape(6, 784)),
+            "GlobalAvgPool2D(): expected images (N, H, W, C), got (6, 784): pass x.reshape(-1, 28, "
+            "28, 1) if they have one channel",
+        ),
+        (
+            lambda x: functional.average_pool_forward(x.reshape(6, 28, 28), size=(2, 2)),
+            "size: expected a number, or 1 (one an axis), got (2, 2)",
+        ),
+        (
+            lambda x: functional.max_pool_forward(x.reshape(6, 28, 28), size=2, padding=(1, 0)),
+            "padding: expected a number, or 1 (one an axis), each a number or a pair (before, "
+            "after), got (1, 0)",
+        ),
+        (
+            lambda x: functional.max_pool_forward(x.reshape(6, 28, 28), size=29),
+            "x: expected images (N, ..., C) of at least 29 pixels, got 28",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call(np.zeros((6, 28, 28, 1), np.float32))
+
+
 # Networks
 
 
