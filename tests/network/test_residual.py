@@ -142,9 +142,9 @@ def test_all_nestings_compute_what_their_layers_do_by_hand(makers, shape, data):
         np.testing.assert_array_equal(given, x)
         np.testing.assert_array_equal(upstream, dy)
     if outer is Sequential:
-        expected = functional.softmax(forward_by_hand(twin, x))
-        for _ in range(2):
-            assert_near(layer.predict_probabilities(x), expected)
+        for statistics in ("population", "batch", "population"):
+            expected = functional.softmax(forward_by_hand(twin, x, statistics=statistics))
+            assert_near(layer.predict_probabilities(x, statistics=statistics), expected)
 
 
 @pytest.mark.parametrize("input_gradient", [True, False])
@@ -497,6 +497,20 @@ def test_a_setting_changed_within_works_from_the_next_pass_on(alone):
     call = network.forward if alone else network.predict_probabilities
     np.testing.assert_array_equal(call(x), getattr(copy.deepcopy(network), call.__name__)(x))
     assert not np.array_equal(call(x), before)
+
+
+def test_a_mask_reaches_the_norms_within():
+    norm, dense = BatchNorm(3, dtype=np.float64), Dense(3, 3, rng=0, dtype=np.float64)
+    network = Sequential([dense, Residual([norm])])
+    first, second = copy.deepcopy((dense, norm))
+    x, mask = normal((4, 5, 3)), np.random.default_rng(1).random((4, 5)) < 0.6
+    y = network.forward(x, training=True, mask=mask)
+    between = first.forward(x)
+    assert_near(y, between + second.forward(between, training=True, mask=mask))
+    assert_same(norm.state, second.state)
+    dx = network.backward(normal((4, 5, 3), 1), input_gradient=True)
+    dy = normal((4, 5, 3), 1)
+    assert_near(dx, first.backward(dy + second.backward(dy)))
 
 
 def test_a_setting_changed_within_drops_the_plans():
