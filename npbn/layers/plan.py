@@ -58,7 +58,7 @@ class Plan:
     def __init__(
         self, layers: Layers, shape: Shape, dtype: np.dtype[Any], mode: Mode, *, is_network: bool
     ) -> None:
-        self.dtype, self.mode, self._is_network = dtype, mode, is_network
+        self.dtype, self.mode, self.is_network = dtype, mode, is_network
         self.passes: list[Any] = []  # Pass or ReaderPass
         self.shapes: list[Shape] = []  # of each pass's x, and of the last one's y
         self._readers = [k for k, each in enumerate(layers) if is_network and runs_as_written(each)]
@@ -148,7 +148,7 @@ class Plan:
         try:
             yield
         except ValueError as error:
-            if not self._is_network or not layer._path:
+            if not self.is_network or not layer._path:
                 raise
             raise ValueError(f"layer {layer._path}, {error}") from None
 

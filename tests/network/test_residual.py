@@ -625,6 +625,46 @@ def test_a_single_layer_within_goes_back_by_hand():
         network.backward(normal((8, 3), 0, np.float32))
 
 
+WITHIN = {
+    "a Residual": lambda layers: Residual(layers),
+    "a network": lambda layers: Sequential(layers),
+    "one around a Residual": lambda layers: Sequential([Residual(layers)]),
+    "a Residual with a reader's layer": lambda layers: Residual([Scale(5, np.float32), *layers]),
+}
+
+
+@pytest.mark.parametrize("make", WITHIN.values(), ids=WITHIN)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_part_of_a_network_goes_back_by_hand(make, place):
+    rng = np.random.default_rng(0)
+    layers = [Dense(5, 5, rng=rng), Dense(5, 5, rng=rng)]
+    layers.insert(place, make([Dense(5, 5, rng=rng), BatchNorm(5)]))
+    network = Sequential(layers)
+    part, x, dy = network[place], batch()[:, :5], normal((8, 5), 2, np.float32)
+    twin = copy.deepcopy(network)
+    network.forward(x, training=True)
+    forward_by_hand(twin, x, training=True)
+    dx = part.backward(dy, input_gradient=True)
+    np.testing.assert_allclose(dx, backward_by_hand(twin[place], dy), atol=1e-5)
+    for name, value in part.gradients.items():
+        np.testing.assert_allclose(value, twin[place].gradients[name], atol=1e-5)
+    with pytest.raises(RuntimeError, match="forward"):
+        part.backward(dy)
+    network.forward(x, training=True)
+    network.backward(dy)
+    with pytest.raises(RuntimeError, match="forward"):
+        part.backward(dy)
+
+
+def test_what_was_run_layer_by_layer_is_no_pass_of_the_whole():
+    layers, x = [Dense(5, 5, rng=0), Dense(5, 5, rng=1)], batch()[:, :5]
+    for network in (Sequential(layers), Sequential([Dense(5, 5, rng=2)])):
+        for layer in network:
+            layer.forward(x)
+        with pytest.raises(RuntimeError, match="no forward pass is pending"):
+            network.backward(x)
+
+
 def test_each_forward_pass_allows_one_backward_pass():
     layer, x = block(), batch()[:, :5]
     with pytest.raises(RuntimeError, match="backward without a forward pass"):

@@ -143,6 +143,11 @@ def test_the_mean_of_an_image(shape, dtype, exact, assert_close):
     assert_close(flat.reshape(y.shape), y, units=100)
 
 
+def test_the_mean_of_an_image_is_in_range_where_the_sum_is_not():
+    x = np.full((2, 4, 4, 3), 3e38, np.float32)
+    np.testing.assert_array_equal(functional.global_average_pool_forward(x)[0], x[:, 0, 0])
+
+
 # Ties, NaN, infinities
 
 
