@@ -656,6 +656,15 @@ def test_a_part_of_a_network_goes_back_by_hand(make, place):
         part.backward(dy)
 
 
+def test_a_network_within_that_begins_with_a_readers_layer_does_not_go_back_half_the_way():
+    within = Sequential([Scale(5, np.float32), Dense(5, 5, rng=0)])
+    network, x = Sequential([Dense(5, 5, rng=1), within]), batch()[:, :5]
+    network.forward(x)
+    with pytest.raises(RuntimeError, match="no forward pass is pending"):
+        within.backward(x)
+    assert network.backward(x) is None
+
+
 def test_what_was_run_layer_by_layer_is_no_pass_of_the_whole():
     layers, x = [Dense(5, 5, rng=0), Dense(5, 5, rng=1)], batch()[:, :5]
     for network in (Sequential(layers), Sequential([Dense(5, 5, rng=2)])):
