@@ -55,7 +55,7 @@ class Loss:
                     f"network: expected an output (N, classes), got {shape} for {name}"
                 )
             try:
-                checks.labels(targets, *shape, name, self.ignored_label)
+                checks.labels(targets, shape[:1], shape[1], name, self.ignored_label)
             except TypeError as error:
                 if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
                     raise TypeError(f"{error}, or {_REGRESSION}") from None

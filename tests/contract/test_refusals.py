@@ -159,7 +159,7 @@ def wrong_inputs(case, inputs):
     defaults = inspect.signature(case.function(functional)).parameters
     for key, right in inputs.items():
         if isinstance(right, np.ndarray) and right.dtype.kind in "iu":
-            yield from ((key, each, "expected") for each in no_labels(right, inputs[x].shape[1]))
+            yield from ((key, each, "expected") for each in no_labels(right, inputs[x].shape[-1]))
         elif isinstance(right, np.ndarray):
             still_right = (
                 (lambda shape: takes(case, inputs, shape)) if key == x else lambda _: False
