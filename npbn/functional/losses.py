@@ -60,7 +60,8 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignored_label: int | None = None,
     reduction: str = "mean",
-) -> tuple[Any, Array]:
+    return_log_probabilities: bool = False,
+) -> tuple[Any, ...]:
     """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
@@ -69,12 +70,14 @@ def softmax_cross_entropy(
     logits (..., classes), float32 or float64; labels (...), N in all, of any integer type, from 0
     to classes - 1. Returns the loss, a float, and dlogits (..., classes). Both keep their digits
     where p[label] is nearly 1; what would be below the smallest normal number is 0. The options are
-    those of `negative_log_likelihood`: this is the same of log_softmax(logits).
+    those of `negative_log_likelihood`: this is the same of log_softmax(logits), which
+    return_log_probabilities=True returns as a third result.
     TypeError or ValueError for arguments of another type, shape or range.
     """
     target = _target(
         "logits", logits, labels, class_weights, label_smoothing, ignored_label, reduction
     )
+    wanted = checks.flag("return_log_probabilities", return_log_probabilities)
     dlogits: Array = np.empty(logits.shape, logits.dtype)
     rows, gradient = logits, dlogits
     if logits.ndim > 2:
@@ -90,7 +93,7 @@ def softmax_cross_entropy(
             losses -= (target.spread * log_softmax(rows)).sum(-1)
             gradient += softmax(rows) * target.spread.sum(-1, keepdims=True) - target.spread
         loss, dlogits = target.reduced(losses, gradient)
-    return loss, dlogits
+    return (loss, dlogits, log_softmax(logits)) if wanted else (loss, dlogits)
 
 
 @quiet()

@@ -39,6 +39,8 @@ class Loss:
         self.ignored_label = self.options.get("ignored_label") if self.takes_labels else None
         if self.options.get("reduction") == "none" and self.is_own:
             raise ValueError('loss: expected one number a batch, got reduction="none"')
+        if self.options.get("return_log_probabilities") and self.is_own:
+            raise ValueError("loss: expected (loss, gradient), got return_log_probabilities=True")
         self.name = getattr(function, "__name__", type(function).__name__)
 
     @property

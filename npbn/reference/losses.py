@@ -35,25 +35,29 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignored_label: int | None = None,
     reduction: str = "mean",
-) -> tuple[Any, Array]:
+    return_log_probabilities: bool = False,
+) -> tuple[Any, ...]:
     """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
-    logits (..., classes), labels (...) integers, N in all. Returns the loss and dlogits
-    (..., classes). The options are those of negative_log_likelihood, with which, written as its
-    composition with log_softmax, the gradient is dlogits = dlog_p - p * sum(dlog_p).
+    logits (..., classes), labels (...) integers, N in all. Returns the loss, dlogits (..., classes)
+    and, if they are asked for, log(p). The options are those of negative_log_likelihood, with
+    which, written as its composition with log_softmax, the gradient is
+    dlogits = dlog_p - p * sum(dlog_p).
     """
+    log_p = log_softmax(logits)
     loss, dlog_p = negative_log_likelihood(
-        log_softmax(logits),
+        log_p,
         labels,
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         ignored_label=ignored_label,
         reduction=reduction,
     )
-    return loss, dlog_p - softmax(logits) * dlog_p.sum(-1, keepdims=True)
+    dlogits = dlog_p - softmax(logits) * dlog_p.sum(-1, keepdims=True)
+    return (loss, dlogits, log_p) if return_log_probabilities else (loss, dlogits)
 
 
 def negative_log_likelihood(

@@ -225,11 +225,21 @@ def test_functional_and_reference_reduce_alike(name, shape, reduction, exact, as
         assert_close(np.asarray(one), other)
 
 
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2}, {"reduction": "none"}], ids=str)
+@pytest.mark.parametrize("room", [functional, reference])
+def test_log_probabilities_come_with_the_cross_entropy_if_asked_for(room, options, shape, dtype):
+    inputs = make("softmax_cross_entropy", shape, dtype) | options
+    expected = *room.softmax_cross_entropy(**inputs), room.log_softmax(inputs["logits"])
+    found = room.softmax_cross_entropy(**inputs, return_log_probabilities=True)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_cross_entropy_is_the_likelihood_of_the_log_softmax(assert_close):
     inputs = make("softmax_cross_entropy, with options", (60, 10))
-    loss, dlogits = functional.softmax_cross_entropy(**inputs)
-    logits = inputs.pop("logits")
-    other, dlog_p = functional.negative_log_likelihood(functional.log_softmax(logits), **inputs)
+    loss, dlogits, log_p = functional.softmax_cross_entropy(**inputs)
+    logits, _ = inputs.pop("logits"), inputs.pop("return_log_probabilities")
+    other, dlog_p = functional.negative_log_likelihood(log_p, **inputs)
     assert loss == pytest.approx(other, rel=1e-14)
     # As log_softmax says of its gradient.
     assert_close(dlogits, dlog_p - functional.softmax(logits) * dlog_p.sum(-1, keepdims=True))

@@ -52,7 +52,13 @@ CASES = (
     Case("softmax", _softmax),
     Case("log_softmax", _softmax),
     Case("softmax_cross_entropy", _softmax_cross_entropy, ("dlogits",), is_loss=True),
-    Case("softmax_cross_entropy", _with_options, ("dlogits",), **_OPTIONS),
+    Case(
+        "softmax_cross_entropy",
+        lambda *given: _with_options(*given) | {"return_log_probabilities": True},
+        ("dlogits",),
+        also=("log_probabilities",),
+        **_OPTIONS,
+    ),
     Case(
         "negative_log_likelihood",
         _likelihood(_softmax_cross_entropy),
