@@ -6,17 +6,22 @@ them fast, `npbn.layers` holds what they need. `npbn.lesson` has the lesson's ow
 
 from npbn import datasets, functional, lesson, plotting, reference
 from npbn.layers import (
+    AvgPool2D,
     BatchNorm,
+    Conv2D,
     Dense,
     Dropout,
+    Flatten,
+    GlobalAvgPool2D,
     Layer,
     LeakyReLU,
+    MaxPool2D,
     ReLU,
     RMSNorm,
     Sigmoid,
     Tanh,
 )
-from npbn.network import Sequential
+from npbn.network import Residual, Sequential
 from npbn.optimizers import SGD, Adam, RMSProp
 from npbn.testing import gradient_check
 from npbn.training import History, fit, training_steps
@@ -26,15 +31,21 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Adam",
+    "AvgPool2D",
     "BatchNorm",
+    "Conv2D",
     "Dense",
     "Dropout",
+    "Flatten",
+    "GlobalAvgPool2D",
     "History",
     "Layer",
     "LeakyReLU",
+    "MaxPool2D",
     "RMSNorm",
     "RMSProp",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Tanh",

@@ -13,6 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 Statistics = Literal["batch", "population"]
+# Of images: a number for all axes, or one each; what is added around them, and how it is checked.
+Each = int | Sequence[int]
+PaddingLike = Literal["same", "valid"] | int | Sequence[int] | Sequence[Sequence[int]]
+Padding = Literal["same", "valid"] | tuple[tuple[int, int], ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -88,6 +92,59 @@ def batch(name: str, value: Any, features: int | None = None) -> Array:
             + features_elsewhere(name, array.shape, features)
         )
     return array
+
+
+def images(name: str, value: Any, axes: int | None = None) -> Array:
+    """A float array (N, ..., C), not empty; axes: how many lie between N and C, None for any."""
+    array = batch(name, value)
+    if array.ndim < 3 if axes is None else array.ndim != axes + 2:
+        raise ValueError(f"{name}: {not_images(name, array.shape)}")
+    return array
+
+
+def not_images(name: str, shape: tuple[int, ...]) -> str:
+    """What was expected where an array of that shape came for images, and what to type."""
+    advice = ""
+    if len(shape) == 3:
+        advice = f": pass {name}[..., np.newaxis] if they have one channel"
+    elif len(shape) == 2 and (side := math.isqrt(shape[1])) ** 2 == shape[1] > 1:
+        advice = f": pass {name}.reshape(-1, {side}, {side}, 1) if they have one channel"
+    return f"expected images (N, H, W, C), got {shape}{advice}"
+
+
+def each_axis(name: str, value: Any, axes: int, *, minimum: int = 1) -> tuple[int, ...]:
+    """value as a whole number for each axis: a number stands for all of them."""
+    if not isinstance(value, tuple | list):
+        return (integer(name, value, minimum=minimum),) * axes
+    if len(value) != axes:
+        raise ValueError(f"{name}: expected a number, or {axes} (one an axis), got {value!r}")
+    return tuple(integer(name, each, minimum=minimum) for each in value)
+
+
+def padding(value: Any, axes: int) -> Padding:
+    """value as "same", "valid", or how much is added (before, after) along each axis."""
+    if isinstance(value, str):
+        if value not in ("same", "valid"):
+            raise ValueError(
+                f'padding: expected "same", "valid" or numbers of pixels, got {value!r}'
+            )
+        return value  # type: ignore[return-value]
+    if not isinstance(value, tuple | list):
+        value = (value,) * axes
+    if len(value) != axes:
+        raise ValueError(
+            f"padding: expected a number, or {axes} numbers or pairs (before, after), got {value!r}"
+        )
+    pairs = (each if isinstance(each, tuple | list) else (each, each) for each in value)
+    return tuple(each_axis("padding", pair, 2, minimum=0) for pair in pairs)  # type: ignore[misc]
+
+
+def groups(value: Any, channels: int, name: str = "channels") -> int:
+    """value as a whole number that divides the channels."""
+    result = integer("groups", value, minimum=1)
+    if channels % result:
+        raise ValueError(f"groups: expected a divisor of the {channels} {name}, got {result}")
+    return result
 
 
 def features_elsewhere(name: str, shape: tuple[int, ...], features: int) -> str:

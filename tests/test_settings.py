@@ -13,9 +13,12 @@ from npbn import (
     BatchNorm,
     Dense,
     Dropout,
+    Flatten,
+    GlobalAvgPool2D,
     Layer,
     LeakyReLU,
     ReLU,
+    Residual,
     RMSProp,
     Sequential,
     Sigmoid,
@@ -34,11 +37,13 @@ MAKERS = {
         for case in CASES.values()
         for maker in case.layers.values()
     },
+    "Residual": lambda: Residual([Dense(3, 3, rng=0)]),
     "Sequential": lambda: Sequential([Dense(3, 2, rng=0)]),
     "SGD": lambda: SGD(0.1),
     "RMSProp": lambda: RMSProp(0.1),
     "Adam": lambda: Adam(0.1),
 }
+WITHOUT_SETTINGS = (Flatten, GlobalAvgPool2D, ReLU, Residual, Sequential, Sigmoid, Tanh)
 each_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
@@ -53,7 +58,7 @@ def test_every_layer_and_optimizer_of_the_package_is_here():
 @each_maker
 def test_a_setting_that_there_is_not_is_refused_and_nothing_is_set(make):
     owner = make()
-    settings = "set one of " if not isinstance(owner, (ReLU, Sigmoid, Tanh, Sequential)) else "none"
+    settings = "none" if isinstance(owner, WITHOUT_SETTINGS) else "set one of "
     with pytest.raises(
         AttributeError, match=f"^{type(owner).__name__}: no setting 'on': .*{settings}"
     ):

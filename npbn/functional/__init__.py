@@ -21,8 +21,10 @@ from npbn.functional.batch_norm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
+from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
+from npbn.functional.flatten import flatten_backward, flatten_forward
 from npbn.functional.losses import (
     log_softmax,
     negative_log_likelihood,
@@ -30,20 +32,38 @@ from npbn.functional.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from npbn.functional.pooling import (
+    average_pool_backward,
+    average_pool_forward,
+    global_average_pool_backward,
+    global_average_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+)
 from npbn.functional.rms_norm import rms_norm_backward, rms_norm_forward
 
 __all__ = [
+    "average_pool_backward",
+    "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "conv2d_backward",
+    "conv2d_forward",
     "dense_backward",
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "flatten_backward",
+    "flatten_forward",
+    "global_average_pool_backward",
+    "global_average_pool_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
+    "max_pool_backward",
+    "max_pool_forward",
     "negative_log_likelihood",
     "relu_backward",
     "relu_forward",

@@ -7,11 +7,9 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.numerics.blocks import SMALL, Blocks
-from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, check_backward
-from npbn.numerics.sums import ColumnSums
+from npbn.numerics.sums import BiasGradient
 
 
 class DenseOperation(Operation):
@@ -28,8 +26,7 @@ class DenseOperation(Operation):
     ) -> None:
         super().__init__(shape, dtype)
         self.shape, self.has_bias = (*shape[:-1], weight_shape[1]), has_bias
-        self._rows, self._is_small = prod(shape[:-1]), prod(self.shape) <= SMALL
-        self._ones = constant(1.0, "d", self._rows) if self._is_small else None
+        self._rows = prod(shape[:-1])
 
     def forward(self, xp: Any, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         self.x, self.weight = x, weight
@@ -39,26 +36,15 @@ class DenseOperation(Operation):
 
     def prepare_backward(self) -> None:
         if self.has_bias:
-            self._sum_dy = np.empty(self.shape[-1])
-            if self._is_small:
-                self._dy = np.empty((self._rows, self.shape[-1]))
+            self._bias_gradient = BiasGradient(self.shape, self.dtype)
 
     def backward(
         self, xp: Any, dy: Array, dx: Array | None, dweight: Array, dbias: Array | None
     ) -> None:
         x_rows, dy_rows = (each.reshape(self._rows, each.shape[-1]) for each in (self.x, dy))
         xp.matmul(x_rows.T, dy_rows, out=dweight)
-        if dbias is not None and self._is_small:
-            xp.copyto(self._dy, dy_rows)
-            xp.dot(self._ones, self._dy, out=self._sum_dy)
-            xp.copyto(dbias, self._sum_dy)
-        elif dbias is not None:
-            blocks = Blocks.of(dy.shape, dy.dtype)
-            sums = ColumnSums(blocks, dy.dtype.char, 1)
-            for (block,) in blocks.each(xp, dy):
-                sums.take(xp, block)
-            sums.total(xp, self._sum_dy)
-            xp.copyto(dbias, self._sum_dy)
+        if dbias is not None:
+            self._bias_gradient.write(xp, dy, dbias)
         if dx is not None:
             xp.matmul(dy, self.weight.T, out=dx)
 

@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.functional.dense import DenseOperation
+from npbn.layers.initial import initial_weight
 from npbn.layers.layer import ArrayAttribute, Layer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
@@ -49,18 +50,9 @@ class Dense(Layer):
         self.out_features = checks.integer("out_features", out_features, minimum=1)
         self.use_bias = checks.flag("use_bias", use_bias)
         shape = (self.in_features, self.out_features)
-        if weight is None:
-            kind = np.dtype(np.float32) if dtype is None else checks.float_dtype("dtype", dtype)
-            std = np.sqrt(2 / self.in_features)
-            weight = (checks.generator(rng).standard_normal(shape) * std).astype(kind)
-        else:
-            weight = checks.float_array("weight", weight)
-            checks.has_shape("weight", weight, shape)
-            if dtype is not None:
-                weight = weight.astype(checks.float_dtype("dtype", dtype))
-        parameters = {"weight": weight}
+        parameters = {"weight": initial_weight(shape, weight, rng, dtype)}
         if self.use_bias:
-            parameters["bias"] = np.zeros(self.out_features, weight.dtype)
+            parameters["bias"] = np.zeros(self.out_features, parameters["weight"].dtype)
         super().__init__(parameters)
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
 from npbn._checks import Array
@@ -21,3 +23,23 @@ def normal_weights(
         rng.normal(scale=np.sqrt(2 / n) if std is None else std, size=(n, m)).astype(np.float32)
         for n, m in pairwise(sizes)
     ]
+
+
+def initial_weight(
+    shape: tuple[int, ...],
+    weight: Array | None,
+    rng: np.random.Generator | int | None,
+    dtype: DTypeLike | None,
+) -> Array:
+    """The weights given, checked, or drawn: (..., out), normal around 0.
+
+    Their standard deviation is sqrt(2 / n), where n numbers go into each output (He et al. 2015).
+    dtype: None for that of the weights given, else float32.
+    """
+    if weight is None:
+        kind = np.dtype(np.float32) if dtype is None else checks.float_dtype("dtype", dtype)
+        std = np.sqrt(2 / prod(shape[:-1]))
+        return (checks.generator(rng).standard_normal(shape) * std).astype(kind)
+    weight = checks.float_array("weight", weight)
+    checks.has_shape("weight", weight, shape)
+    return weight if dtype is None else weight.astype(checks.float_dtype("dtype", dtype))

@@ -60,6 +60,8 @@ class Layer(checks.Settings):
     # The passes of a plan that a layer of the package goes back through: (plan, first, end).
     _pending: tuple[Plan, int, int] | None = None
     _batch: LastBatch | None = None
+    # How many axes its x has; None: two or more.
+    _takes_axes: int | None = None
     # Settings that inference does not look at: a saved network may be loaded with others.
     _training_only: tuple[str, ...] = ()
 
@@ -214,7 +216,7 @@ class Layer(checks.Settings):
             raise ValueError("out: nothing to write: pass input_gradient=True as well")
         plan.check_pending(self._leaves, first)
         self._forget(plan)
-        return plan.backward(np, dy, first, end, dx)
+        return plan.backward(np, self._leaves, dy, first, end, dx)
 
     def _forget(self, plan: Plan) -> None:
         """No pass of this plan is pending any more."""
@@ -223,13 +225,37 @@ class Layer(checks.Settings):
                 vars(each)["_pending"] = None
 
     @property
+    def _units(self) -> tuple["Layer", ...]:
+        """The layers that a list of layers consists of: itself; of a network, those in it."""
+        return (self,)
+
+    def _folded(self) -> "Layer":
+        """A copy, in which each BatchNorm is folded into what is right before it."""
+        return copy.deepcopy(self)
+
+    @property
+    def _path(self) -> str:
+        """Its place in its network, "3" or "1.0"; "" in none."""
+        owner = None if self._owner is None else self._owner()
+        if owner is None:
+            return ""
+        own = [name for name, each in owner._layers_within().items() if each is self]
+        return ".".join(filter(None, [owner._path, *own]))
+
+    @property
+    def _name(self) -> str:
+        """What it is, and where: messages begin so."""
+        return f"layer {self._path}, {self!r}" if self._path else repr(self)
+
+    @property
     def _leaves(self) -> tuple["Layer", ...]:
         """The layers that are run one after another: itself; of a network, those in it."""
         return (self,)
 
     def _plan_for(self, x: Array, mode: Mode) -> Plan:
         """One that is made for x. A layer by itself uses it once."""
-        return Plan(self._leaves, x.shape, x.dtype, mode, is_network=False)
+        layers = self._leaves
+        return Plan(layers, x.shape, x.dtype, mode, is_network=len(layers) > 1)
 
     def _release(self, plan: Plan) -> None:
         """Keep the plan for the next forward pass, or let it go."""

@@ -47,7 +47,7 @@ class Pass:
         function = getattr(self.operation, direction)
         given = self._inputs if direction == "forward" else self._gradients
         names = list(inspect.signature(function).parameters)[3 if direction == "backward" else 2 :]
-        return {**between, **dict(zip(names, given, strict=False)), **vars(self.operation)}
+        return {**between, **dict(zip(names, given, strict=False)), **self.operation.holds()}
 
     def given(self) -> list[Array]:
         """The layer's arrays."""
@@ -59,10 +59,10 @@ class Pass:
 
     def run(self, xp: Any, x: Array) -> Array:
         """Forward; returns y."""
-        self.operation.forward(xp, x, *self._inputs, self.y)
-        return self.y  # type: ignore[return-value]
+        y = self.operation.forward(xp, x, *self._inputs, self.y)
+        return y if self.operation.y_is_view else self.y  # type: ignore[return-value]
 
     def run_backward(self, xp: Any, dy: Array, dx: Array | None, wanted: bool) -> Array:
         """Backward; returns dx. wanted: whether anybody reads it."""
-        self.operation.backward(xp, dy, dx, *self._gradients)
-        return dx  # type: ignore[return-value]
+        view = self.operation.backward(xp, dy, dx, *self._gradients)
+        return view if self.operation.dx_is_view else dx  # type: ignore[return-value]

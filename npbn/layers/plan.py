@@ -100,15 +100,16 @@ class Plan:
         end = next((place for place in self._readers if place >= start), len(layers))
         self.shapes[start:] = [shape]
         for place in range(start, end):
-            with self._naming(place):
+            with self._naming(layers[place]):
                 self.shapes.append(layers[place].output_shape(self.shapes[place]))
         # The array in which a pass finds its x, if it is the plan's, and whether nobody else needs
         # it. Where no backward pass follows, two vectors are enough for all.
         x: Array | None = None
-        is_free, vectors = False, _TwoVectors(self.shapes[start + 1 :], self.dtype)
+        is_free, vectors = False, _Vectors(self.shapes[start + 1 :], self.dtype)
+        begun = self._begun()
         for place in range(start, end):
             x_shape, y_shape = self.shapes[place : place + 2]
-            with self._naming(place):
+            with self._naming(layers[place]):
                 each = layers[place].at_work(x_shape, self.dtype, self.mode)
             self.passes.append(each)
             operation = each.operation
@@ -117,6 +118,19 @@ class Plan:
                 self.statistics.set(self._places[place], each.momentum, each.correction, each.count)
             keeps = self.mode.keeps
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
+            if operation.begins:
+                begun.append(place)
+                is_free = False
+            elif operation.ends:
+                begin = begun.pop()
+                with self._naming(layers[place]):
+                    check_same_shape(layers[place], self.shapes[begin], x_shape)
+                operation.begin = self.passes[begin].operation
+            vectors.depth = len(begun)
+            if operation.y_is_view:
+                # Of the plan's array, or of the caller's x.
+                x = None if x is None else x.reshape(y_shape)
+                continue
             if is_free and operation.y_over_x and not reads_x:
                 each.y = x
             elif not keeps:
@@ -125,17 +139,27 @@ class Plan:
                 each.y = np.empty(y_shape, self.dtype)
             x, is_free = each.y, not reads_y
         if end < len(layers):
-            self.passes.append(ReaderPass(layers[end], end, self.mode, self._waiting))
+            self.passes.append(ReaderPass(layers[end], self.mode, self._waiting))
         self._measure()
 
     @contextmanager
-    def _naming(self, place: int) -> Iterator[None]:
+    def _naming(self, layer: "Layer") -> Iterator[None]:
         try:
             yield
         except ValueError as error:
-            if not self._is_network:
+            if not self._is_network or not layer._path:
                 raise
-            raise ValueError(f"layer {place}, {error}") from None
+            raise ValueError(f"layer {layer._path}, {error}") from None
+
+    def _begun(self) -> list[int]:
+        """The places of passes whose x will be needed again by one that is not made yet."""
+        begun = []
+        for place, each in enumerate(self.passes):
+            if each.operation is not None and each.operation.begins:
+                begun.append(place)
+            elif each.operation is not None and each.operation.ends:
+                begun.pop()
+        return begun
 
     def _may_hide_infinities(self) -> bool:
         """Whether one in x may not show in the first statistics, or shows too late."""
@@ -146,11 +170,13 @@ class Plan:
     def let_go(self) -> None:
         """Keep no hold of the caller's x, which no backward pass will read."""
         x, self.x = self.x, None
-        first = self.passes[0]
-        for owner in (first, first.operation):
-            for name, value in list(vars(owner).items()) if owner is not None else ():
-                if value is x:
-                    setattr(owner, name, None)
+        for each in self.passes:
+            for owner in (each, each.operation):
+                for name, value in list(vars(owner).items()) if owner is not None else ():
+                    if value is x or (isinstance(value, np.ndarray) and value.base is x):
+                        setattr(owner, name, None)
+            if each.operation is None or not each.operation.y_is_view:
+                break
 
     @property
     def output_shape(self) -> Shape | None:
@@ -161,8 +187,14 @@ class Plan:
         """Write down how much memory its own arrays take, not x, parameters and constants."""
         given = [self.x, *(array for each in self.passes for array in each.given())]
         others = {id(_owner(array)) for array in given if isinstance(array, np.ndarray)}
-        owners = (*self.passes, *(each.operation for each in self.passes if each.operation))
-        arrays = (each for owner in owners for each in vars(owner).values())
+        arrays = [
+            array
+            for each in self.passes
+            for array in (
+                *vars(each).values(),
+                *(each.operation.arrays() if each.operation else ()),
+            )
+        ]
         own = {
             id(_owner(each)): _owner(each)
             for each in arrays
@@ -174,13 +206,14 @@ class Plan:
         """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
         self.x, last = x, self.passes[-1]
         self._waiting.clear()
-        self.gives_away = last.y is None and not last.is_readers
+        self.gives_away = last.y is None and not (last.is_readers or last.operation.y_is_view)
         if self.gives_away:
             last.y = np.empty(self.shapes[-1], self.dtype) if out is None else out
         for place in range(len(layers)):
             each = self.passes[place]
             if xp is not np:
-                xp.block(f"layer {place}, forward", each.arrays("forward", x=x, y=each.y))
+                arrays = each.arrays("forward", x=x, y=each.y)
+                xp.block(_title("forward", layers[place]), arrays)
             x = each.run(xp, x)
             if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
                 if place + 1 < len(layers):
@@ -234,13 +267,15 @@ class Plan:
             pending = layer._pending
             if place not in self._readers and (pending is None or pending[0] is not self):
                 raise RuntimeError(
-                    f"layer {place}, {layer!r}: another pass of its own came between: call the "
+                    f"{layer._name}: another pass of its own came between: call the "
                     "network's forward again"
                 )
 
     # Backward
 
-    def backward(self, xp: Any, dy: Array, first: int, end: int, dx: Array | None) -> Array | None:
+    def backward(
+        self, xp: Any, layers: Layers, dy: Array, first: int, end: int, dx: Array | None
+    ) -> Array | None:
         """Back through the passes first to end - 1; dx: where to write the first one's, if wanted.
 
         Without it, what lies before the first parameters is left out.
@@ -254,7 +289,8 @@ class Plan:
             each, wanted = self.passes[place], dx is not None or place > stop
             target = each.dx if place > stop else dx
             if xp is not np:
-                xp.block(f"layer {place}, backward", each.arrays("backward", dy=dy, dx=target))
+                arrays = each.arrays("backward", dy=dy, dx=target)
+                xp.block(_title("backward", layers[place]), arrays)
             dy = each.run_backward(xp, dy, target, wanted)
         if dx is not None and dy is not dx:
             np.copyto(dx, dy)
@@ -262,19 +298,30 @@ class Plan:
 
     def _lay_out_gradients(self) -> None:
         """Where each pass but the first writes its dx: in turns in two vectors, or over dy."""
-        vectors = _TwoVectors(self.shapes[1:-1], self.dtype)
+        vectors = _Vectors(self.shapes[1:-1], self.dtype)
         dy: Array | None = None  # the array in which a pass finds its dy, if it is the plan's
         for place in range(len(self.passes) - 1, -1, -1):
             each: Any = self.passes[place]
             if each.is_readers:
                 dy = None
                 continue
-            each.operation.prepare_backward()
-            if place > 0 and not (each.operation.dx_over_dy and dy is not None):
+            operation = each.operation
+            operation.prepare_backward()
+            vectors.depth += operation.ends - operation.begins
+            if operation.ends:
+                dy = None  # where the part begins it is read again
+            elif operation.dx_is_view:
+                dy = None if dy is None else dy.reshape(self.shapes[place])
+            elif place > 0 and not (operation.dx_over_dy and dy is not None):
                 dy = vectors.next(self.shapes[place])
             each.dx = dy
         self._is_laid_out = True
         self._measure()
+
+
+def _title(direction: str, layer: "Layer") -> str:
+    where = f"layer {layer._path}, " if layer._path else ""
+    return f"{where}{direction}: {layer!r}"
 
 
 def _owner(array: Array) -> Array:
@@ -282,17 +329,28 @@ def _owner(array: Array) -> Array:
     return array.base if isinstance(array.base, np.ndarray) else array
 
 
-class _TwoVectors:
-    """Places for arrays, of which each one is over before the next but one is written."""
+class _Vectors:
+    """Places for arrays, of which each one is over before the next but one is written.
+
+    Between where a part begins and ends whose x is needed again behind it, `depth` is one more, and
+    they lie elsewhere.
+    """
 
     def __init__(self, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> None:
         self._size, self._dtype = max(map(math.prod, shapes), default=0), dtype
-        self._vectors: list[Array] = []
-        self._turn = 0
+        self._vectors: dict[tuple[int, int], Array] = {}
+        self._turn = self.depth = 0
 
     def next(self, shape: Shape) -> Array:
         """An array of that shape, not where the one before is."""
         self._turn += 1
-        if self._turn <= 2:
-            self._vectors.append(np.empty(self._size, self._dtype))
-        return self._vectors[self._turn % 2 - 1][: math.prod(shape)].reshape(shape)
+        place = self.depth, self._turn % 2
+        if place not in self._vectors:
+            self._vectors[place] = np.empty(self._size, self._dtype)
+        return self._vectors[place][: math.prod(shape)].reshape(shape)
+
+
+def check_same_shape(layer: "Layer", shape: Shape, result: Shape) -> None:
+    """ValueError where a part of a network makes another shape of x, to which it is to be added."""
+    if result != shape:
+        raise ValueError(f"{layer!r}: expected layers that keep the shape {shape}, got {result}")

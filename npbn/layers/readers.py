@@ -84,8 +84,8 @@ class ReaderPass:
     is_readers = True
     operation = y = dx = None
 
-    def __init__(self, layer: "Layer", place: int, mode: "Mode", waiting: list[Any]) -> None:
-        self._layer, self._name, self._mode = layer, f"layer {place}, {layer!r}", mode
+    def __init__(self, layer: "Layer", mode: "Mode", waiting: list[Any]) -> None:
+        self._layer, self._name, self._mode = layer, layer._name, mode
         self._waiting, self._x = waiting, np.empty(())
 
     def given(self) -> list[Array]:

@@ -10,10 +10,10 @@ from npbn.network.inference import blocks_through, rows_at_a_time
 
 def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: int) -> None:
     """Set each layer's population statistics to those of images; all of them, or none."""
-    for place, layer in enumerate(layers):
+    for layer in layers:
         if runs_as_written(layer) and any(map(has_statistics, within([layer]))):
             raise ValueError(
-                f"layer {place}, {layer!r}: has a BatchNorm inside, whose input is not known here: "
+                f"{layer._name}: has a BatchNorm inside, whose input is not known here: "
                 "make it a plain Sequential, or set its statistics yourself"
             )
     rows = rows_at_a_time(layers, images, batch_size)
@@ -28,7 +28,7 @@ def recompute_population(layers: tuple[Layer, ...], images: Array, batch_size: i
             try:
                 layer.measure(inputs)
             except ValueError as error:
-                text = f"images: {error} on the way to layer {place}, {layer!r}"
+                text = f"images: {error} on the way to {layer._name}"
                 raise ValueError(text) from None
     except BaseException:
         for (_, layer), old in zip(measured, before, strict=True):

@@ -1,6 +1,5 @@
 """Batch norms folded into the weights before them."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +20,7 @@ def folded_layers(layers: Sequence[Layer]) -> list[Layer]:
         before = result[-1] if result and not runs_as_written(result[-1]) else None
         folded = None if affine is None or before is None else before.scaled(*affine)
         if folded is None:
-            result.append(copy.deepcopy(layer))
+            result.append(layer._folded())
         else:
             result[-1] = folded
     return result

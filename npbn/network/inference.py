@@ -36,13 +36,15 @@ def known_shapes(layers: Sequence[Layer], shape: tuple[int, ...]) -> list[tuple[
     ValueError, naming the layer, where a layer cannot take what comes.
     """
     shapes = [shape]
-    for place, layer in enumerate(layers):
+    for layer in layers:
         if runs_as_written(layer):
             break
         try:
             shapes.append(layer.output_shape(shapes[-1]))
         except ValueError as error:
-            raise ValueError(f"layer {place}, {error}") from None
+            if str(error).startswith("layer ") or not layer._path:
+                raise
+            raise ValueError(f"layer {layer._path}, {error}") from None
     return shapes
 
 
@@ -52,10 +54,10 @@ def rows_at_a_time(layers: Sequence[Layer], images: Array, most: int = ROWS) -> 
     return max(1, min(most, BYTES // (largest * images.itemsize)))
 
 
-def first_not_finite(network: Layer, steps: Sequence[Layer], x: Array) -> str:
+def first_not_finite(steps: Sequence[Layer], x: Array) -> str:
     """The first of its steps whose output in training is not finite; copies are run."""
-    for place, layer in enumerate(steps):
-        where = repr(layer) if layer is network else f"layer {place}, {layer!r}"
+    for layer in steps:
+        where = layer._name
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
         try:
             x = adapted(copy.deepcopy(layer).forward)(x, training=True, statistics="batch")

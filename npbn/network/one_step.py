@@ -1,7 +1,6 @@
 """One step of a network, written down call by call."""
 
 import copy
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
             given = {"logits": logits, "labels": labels, "dlogits": dlogits}
             tape.block("softmax cross entropy, and its gradient", given | vars(loss))
             loss.forward(tape, logits, labels, dlogits)
-            plan.backward(tape, dlogits, 0, len(layers), None)
+            plan.backward(tape, layers, dlogits, 0, len(layers), None)
             if optimizer is not None:
                 optimizer.check(network)
                 vectors = {
@@ -51,7 +50,4 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
                 }
                 tape.block(f"update, {optimizer!r}", vectors)
                 optimizer._step(tape, network)
-    for block in tape.blocks:
-        if place := re.match(r"layer (\d+),", block.title):
-            block.title += f": {layers[int(place[1])]!r}"
     return tape

@@ -13,20 +13,19 @@ from npbn import _checks as checks
 from npbn import checkpoint, functional
 from npbn._checks import Array, Statistics
 from npbn.layers.layer import Layer
-from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode, Plan
 from npbn.layers.plans import Plans
 from npbn.layers.readers import computing, runs_as_written, waiting_batches
-from npbn.layers.running_average import lay_side_by_side
 from npbn.network.draws import same_draws
 from npbn.network.evaluation import Evaluation, evaluated
 from npbn.network.exact_statistics import recompute_population
 from npbn.network.folding import folded_layers
 from npbn.network.inference import known_shapes, rows_at_a_time
+from npbn.network.layer_list import LayerList
 from npbn.network.loading import differences
 from npbn.network.loss import Loss, LossFunction
 from npbn.network.one_step import taped_step
-from npbn.network.summary import checked, common_dtype, size, table
+from npbn.network.summary import common_dtype, size, table
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import Tape
 
@@ -34,7 +33,7 @@ from npbn.numerics.tape import Tape
 _DERIVED = {"_parameter_vector", "_gradient_vector", "_slices", "_dtype", "_leaves", "_plans"}
 
 
-class Sequential(Layer):
+class Sequential(LayerList):
     """A network: each layer's output is the next one's input.
 
     layers: one Layer or more; a Sequential may be one of them. A layer belongs to one network.
@@ -49,7 +48,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = checked(layers)
+        super().__init__(layers)
         self._assemble()
         told = [isinstance(each, Sequential) for each in self._layers]
         if same := same_draws(self._layers, told):
@@ -67,13 +66,7 @@ class Sequential(Layer):
         dtype = self._dtype or np.dtype(np.float32)
         self._adopt()
         total = sum(size(layer) for layer in self._layers)
-        lay_side_by_side(
-            [
-                each._running_average
-                for each in self._leaves
-                if each._running_average is not None and not runs_as_written(each)
-            ]
-        )
+        self._lay_statistics()
         self._bind(np.zeros(total, dtype), np.zeros(total, dtype))
 
     def _bind(self, values: Array, gradients: Array) -> None:
@@ -85,9 +78,6 @@ class Sequential(Layer):
             self._slices[name] = slice(start, start + value.size)
             start += value.size
 
-    def _layers_within(self) -> dict[str, Layer]:
-        return {str(place): layer for place, layer in enumerate(self._layers)}
-
     def _lasting(self) -> dict[str, Any]:
         return {name: each for name, each in super()._lasting().items() if name not in _DERIVED}
 
@@ -98,20 +88,6 @@ class Sequential(Layer):
     def _changed(self) -> None:
         vars(self).pop("_plans", None)
         super()._changed()
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, in order."""
-        return self._layers
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._layers[place]
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._layers)
 
     @property
     def parameter_vector(self) -> Array:
@@ -174,29 +150,27 @@ class Sequential(Layer):
         """
         return super().backward(dy, input_gradient=input_gradient, out=out)
 
+    # Said here, so that its passes count as the package's, and those of a subclass as a reader's.
+    at_work = LayerList.at_work
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of y for an x of this shape; ValueError, naming the layer, if there is none."""
-        shapes = known_shapes(self._steps, shape)
-        if len(shapes) <= len(self._steps):
-            layer = self._steps[len(shapes) - 1]
-            place = "" if layer is self else f"layer {len(shapes) - 1}, "
+        layers = self._units
+        shapes = known_shapes(layers, shape)
+        if len(shapes) <= len(layers):
+            layer = layers[len(shapes) - 1]
             raise ValueError(
-                f"{place}{layer!r}: decides the shape of its output itself: run forward and look "
-                "at it"
+                f"{layer._name}: decides the shape of its output itself: run forward and look at it"
             )
         return shapes[-1]
 
-    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
-        """Not asked: a network lays another's layers flat among its own."""
-        raise TypeError(f"{self!r}: run its layers one after another")
-
     @cached_property
     def _leaves(self) -> tuple[Layer, ...]:
-        return tuple(
-            leaf
-            for layer in self._layers
-            for leaf in ((layer,) if runs_as_written(layer) else layer._leaves)
-        )
+        return self._flat("_leaves")
+
+    @property
+    def _units(self) -> tuple[Layer, ...]:
+        return (self,) if runs_as_written(self) else self._flat("_units")
 
     @property
     def _steps(self) -> tuple[Layer, ...]:
@@ -325,7 +299,7 @@ class Sequential(Layer):
         for a network with passes of its own.
         """
         self._check_layers_are_all()
-        return Sequential(folded_layers(self._leaves))
+        return Sequential(folded_layers(self._units))
 
     def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
         """The NumPy calls of one training step on these images and labels: print it.
@@ -356,7 +330,7 @@ class Sequential(Layer):
         arrays, header = checkpoint.load(path)
         own = {**self.parameters, **self.state}
         held = checkpoint.held_layers(path, header)
-        computed, trained = differences(held, self._leaves)
+        computed, trained = differences(held, self._units)
         if computed:
             raise ValueError(
                 f"{fsdecode(path)}: holds another network: {computed[0]}: load it into one like "
@@ -373,7 +347,7 @@ class Sequential(Layer):
             own[name][...] = value
 
     def _description(self) -> list[str]:
-        return list(map(repr, self._leaves))
+        return list(map(repr, self._units))
 
     def _check_layers_are_all(self) -> None:
         """Refuse a network with passes of its own."""
@@ -392,8 +366,5 @@ class Sequential(Layer):
         super().__setstate__(state)
         self._assemble()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}([{', '.join(map(repr, self._layers))}])"
-
     def __str__(self) -> str:
-        return table(self._leaves)
+        return table(self)

@@ -1,6 +1,6 @@
 """What the layers of a network have in common, and a table of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,29 +51,39 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
     return common
 
 
-def table(layers: Sequence[Layer]) -> str:
+def table(network: Layer) -> str:
     """One line a layer: its place, what it is, the shape of its output, how many parameters."""
-    rows = [("", "layer", "output shape", "parameters")]
-    shape: tuple[Any, ...] = ("N", "?")
-    for place, layer in enumerate(layers):
-        shape = _next_shape(layer, shape)
-        rows += _rows(str(place), layer, f"({', '.join(map(str, shape))})")
+    rows: list[tuple[str, ...]] = [("", "layer", "output shape", "parameters")]
+    rows += _rows(network, ("N", "?"), "")[0]
     a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
     lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
-    dtype = next((layer.dtype for layer in layers if layer.dtype is not None), "no type")
-    return "\n".join([*lines, f"{sum(map(size, layers)):,} parameters, {dtype}"])
+    dtype = "no type" if network.dtype is None else network.dtype
+    return "\n".join([*lines, f"{size(network):,} parameters, {dtype}"])
+
+
+def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[str, ...]], Any]:
+    """Those of the layers within, and the shape that comes of the given one, as far as known."""
+    rows: list[tuple[str, ...]] = []
+    for key, layer in outer._layers_within().items():
+        name, text = f"{prefix}{key}", repr(layer)
+        if shape is not None:
+            is_list = layer._leaves != (layer,) and not runs_as_written(layer)
+            below, result = _rows(layer, shape if is_list else None, f"{name}.")
+            text = f"{type(layer).__name__}([...])" if is_list else text
+            shape = result if is_list else _next_shape(layer, shape)
+        else:
+            below, _ = _rows(layer, None, f"{name}.")
+        shown = "" if shape is None else f"({', '.join(map(str, shape))})"
+        rows += [(name, text, shown, f"{size(layer):,}"), *below]
+    return rows, shape
 
 
 def _next_shape(layer: Layer, shape: tuple[Any, ...]) -> tuple[Any, ...]:
     """The shape of its output, as far as it is known."""
     if runs_as_written(layer):
         return "N", "?"
+    if layer._takes_axes is not None and len(shape) != layer._takes_axes:
+        shape = ("N", *["?"] * (layer._takes_axes - 1))
     if layer._takes_features is not None:
         shape = (*shape[:-1], layer._takes_features)
     return layer.output_shape(shape)
-
-
-def _rows(name: str, layer: Layer, shape: str) -> Iterator[tuple[str, str, str, str]]:
-    yield name, repr(layer), shape, f"{size(layer):,}"
-    for key, inner in layer._layers_within().items():
-        yield from _rows(f"{name}.{key}", inner, "")

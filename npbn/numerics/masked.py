@@ -30,9 +30,6 @@ class MaskedOperation(Operation):
         result[-1] = 0
         return result
 
-    def arrays(self) -> list[Array]:
-        return [*super().arrays(), *self._inner.arrays()]
-
     def keep_statistics_in(self, vector: Array) -> None:
         """Write the statistics into this vector."""
         self._inner.keep_statistics_in(vector)

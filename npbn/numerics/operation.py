@@ -8,7 +8,29 @@ from npbn import _checks as checks
 from npbn._checks import Array
 
 
-class Operation:
+class Workspace:
+    """What holds arrays to work in, which go by the names of its attributes."""
+
+    def holds(self) -> dict[str, Any]:
+        """All that it holds by name, and what the workspaces in it hold."""
+        found = dict(vars(self))
+        for each in vars(self).values():
+            if isinstance(each, Workspace):
+                found = each.holds() | found
+        return found
+
+    def arrays(self) -> list[Array]:
+        """All arrays that it holds, and the workspaces in it."""
+        found: list[Array] = []
+        for each in vars(self).values():
+            if isinstance(each, Workspace):
+                found += each.arrays()
+            elif isinstance(each, np.ndarray):
+                found.append(each)
+        return found
+
+
+class Operation(Workspace):
     """An operation at work on one shape and type: it makes its arrays once.
 
     xp is NumPy, or a tape that makes its calls and writes them down. x and the parameters are read
@@ -17,6 +39,11 @@ class Operation:
 
     # Whether y may be x itself, whether backward reads x or y, and whether dx may be dy itself.
     y_over_x = reads_x = reads_y = dx_over_dy = False
+    # Whether forward returns a view of x as y, and backward one of dy as dx: they write nothing.
+    y_is_view = dx_is_view = False
+    # Whether x is needed again where another operation ends what this one begins; that one has this
+    # one as `begin`.
+    begins = ends = False
     # Whether an infinity or NaN in x makes one in y; whether forward moves a generator.
     shows_infinity = draws = False
 
@@ -32,13 +59,9 @@ class Operation:
     def prepare_backward(self) -> None:
         """Make the arrays that backward writes over."""
 
-    def backward(self, *args: Any, **kwargs: Any) -> None:
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
         """backward(xp, dy, dx, ...) writes dx, unless it is None, and the parameters' gradients."""
         raise NotImplementedError
-
-    def arrays(self) -> list[Array]:
-        """All that it holds."""
-        return [value for value in vars(self).values() if isinstance(value, np.ndarray)]
 
     def with_own_scratch(self) -> Self:
         """The same forward pass, with arrays of its own to work in: one for each backward pass."""

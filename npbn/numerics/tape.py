@@ -23,6 +23,12 @@ def outside(xp: Any, function: Callable[..., Any], name: str) -> Callable[..., A
     return function if xp is np else xp.outside(function, name)
 
 
+def named(xp: Any, **arrays: Array) -> None:
+    """What a tape calls arrays that no attribute holds."""
+    if xp is not np:
+        xp.named(arrays)
+
+
 # What a pass is given, where two names may stand for one array.
 _BETWEEN = ("x", "y", "dy", "dx")
 
@@ -73,7 +79,8 @@ class Block:
         return "\n".join(line.source for line in self.lines)
 
     def __str__(self) -> str:
-        return "\n".join([self.title, *map(str, self.lines)])
+        title = self.title if len(self.title) <= WIDTH else f"{self.title[: WIDTH - 3]}..."
+        return "\n".join([title, *map(str, self.lines)])
 
 
 class Tape:
@@ -114,6 +121,10 @@ class Tape:
                 line._replace(times=line.times * count, runs=False) for line in block.lines[start:]
             ]
 
+    def named(self, arrays: Mapping[str, Array]) -> None:
+        """Names for what follows in this block."""
+        self._names.add(arrays)
+
     def outside(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """The function, whose call is a line that is not run again."""
         return self._recording(function, name, runs=False)
@@ -149,13 +160,15 @@ class Tape:
         return record
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(str, self.blocks), f"{self.calls} calls"])
+        shown = (str(block) for block in self.blocks if block.lines)
+        return "\n\n".join([*shown, f"{self.calls} calls"])
 
     def _repr_html_(self) -> str:
         parts = (
             f"<details open><summary>{html.escape(block.title)}</summary><pre>"
             f"{html.escape(chr(10).join(map(str, block.lines)))}</pre></details>"
             for block in self.blocks
+            if block.lines
         )
         return f"<div>{''.join(parts)}<p>{self.calls} calls</p></div>"
 
@@ -235,8 +248,12 @@ class _Names:
 
 def _owner(array: Array) -> Array:
     """The array whose memory it is a view of: itself, if that is no contiguous one."""
-    base = array.base
-    return base if isinstance(base, np.ndarray) and base.flags.c_contiguous else array
+    owner, base = array, array.base
+    while base is not None:
+        if isinstance(base, np.ndarray) and base.flags.c_contiguous:
+            owner = base
+        base = getattr(base, "base", None)
+    return owner
 
 
 def _address(array: Array) -> int:

@@ -27,6 +27,15 @@ BATCHES: tuple[Shape, ...] = (
     (4, 6, 3),
     (3, 700, 2),
 )
+# Images: small ones, of one channel, of an odd size, larger than a block of patches.
+IMAGES: tuple[Shape, ...] = (
+    (2, 4, 4, 1),
+    (2, 4, 3, 4),
+    (3, 5, 7, 3),
+    (7, 28, 28, 1),
+    (5, 14, 14, 16),
+    (2, 40, 33, 24),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Case:
     also: the names of what a loss returns after these two.
     has_kinks: whether the derivative jumps somewhere, as ReLU's does at 0.
     shares: the names of numbers among the inputs that must be below 1.
+    free_axes: the name of an argument -> how many of its first axes may have any length.
     """
 
     name: str
@@ -68,6 +78,7 @@ class Case:
     has_kinks: bool = False
     shares: tuple[str, ...] = ()
     variant: str = ""
+    free_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -128,3 +139,23 @@ class Case:
 def normal(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
     """Standard normal numbers."""
     return rng.standard_normal(shape).astype(dtype)
+
+
+def images(rng: np.random.Generator, shape: Shape, dtype: Any, axes: int | None = 2) -> Array:
+    """Standard normal numbers; ValueError for a shape that no images (N, H, W, C) have.
+
+    axes: how many lie between N and C; None: one or more.
+    """
+    if len(shape) < 3 if axes is None else len(shape) != axes + 2:
+        raise ValueError(f"expected (N, H, W, C), got {shape}")
+    return normal(rng, shape, dtype)
+
+
+def for_images(make: MakeLayer) -> MakeLayer:
+    """A layer for images; ValueError for a shape that these cannot have."""
+
+    def made(rng: np.random.Generator, shape: Shape, dtype: Any) -> Layer:
+        images(rng, shape, dtype)
+        return make(rng, shape, dtype)
+
+    return made

@@ -141,7 +141,7 @@ class Run:
         if on_divergence == "raise" and not math.isfinite(loss):
             where = f"the loss, {self.loss.name}"
             if self.loss.is_own or not np.isfinite(outputs).all():
-                where = first_not_finite(network, network._steps, self.images)
+                where = first_not_finite(network._units, self.images)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
@@ -325,7 +325,7 @@ def _images(name: str, data: Data, network: Sequential) -> Array:
     name, images = f"{name}[0]", data[0]
     network._check_type(images, name)
     try:
-        known_shapes(network._steps, images.shape)
+        known_shapes(network._units, images.shape)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return images
@@ -333,8 +333,8 @@ def _images(name: str, data: Data, network: Sequential) -> Array:
 
 def _output_shape(images: Array, network: Sequential) -> tuple[int, ...]:
     """The shape of the network's output."""
-    *_, shape = shapes = known_shapes(network._steps, images.shape)
-    if len(shapes) <= len(network._steps):
+    *_, shape = shapes = known_shapes(network._units, images.shape)
+    if len(shapes) <= len(network._units):
         # A reader's layer decides: see what a copy of it makes of a batch.
         shape = next(copy.deepcopy(network)._inferred(images, "population")).shape
     return shape

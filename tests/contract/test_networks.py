@@ -9,14 +9,14 @@ from shared import COPIES, MODES, in_threads
 from subjects import SUBJECTS, arrays_of, assert_same_arrays, upstream
 
 from npbn import SGD, Adam, Sequential, fit, functional, gradient_check, training_steps
-from npbn.layers import BatchNorm, Dense, Dropout, ReLU, Sigmoid, Tanh
+from npbn.layers import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid
 from npbn.testing import CASES
 
 
 def network(subject, dtype=np.float32):
     """The layer between others; with rows of features it ends in three classes."""
     shape = subject.shape
-    layers = [Dense(shape[-1], shape[-1], rng=0, dtype=dtype), subject.filled(dtype), Tanh()]
+    layers = [Dense(shape[-1], shape[-1], rng=0, dtype=dtype), subject.filled(dtype), LeakyReLU()]
     layers[0].bias[...] = np.linspace(-1, 1, shape[-1])
     y = Sequential(layers).forward(subject.batch(dtype))
     if y.ndim == 2:

@@ -71,6 +71,8 @@ NO_POSITIVE = [-0.1, -1e-300, -1, float("nan"), float("inf"), -float("inf"), np.
 NO_SHARE = [1, 1.0, 2.5, np.float64(1)]
 NO_FLAGS = [0, 1, None, "no"]
 NO_COUNT = [0, -1, 1.5, None, True, "2"]
+NO_FLAG = [0, 1, None, "yes", np.ones(2, bool)]
+NO_PADDING = [-1, 1.5, None, True, "full", [1], [1, 2, 3], [[1, 2, 3], 1], [["1", 0], 0], [-1, 0]]
 NO_GENERATORS = [-1, 1.5, "0", True, np.random.default_rng, [1, 2], np.array([3])]
 
 
@@ -162,8 +164,15 @@ def wrong_inputs(case, inputs):
         if isinstance(right, np.ndarray) and right.dtype.kind in "iu":
             yield from ((key, each, "expected") for each in no_labels(right, inputs[x].shape[-1]))
         elif isinstance(right, np.ndarray):
+            free = case.free_axes.get(key, 0)
             still_right = (
-                (lambda shape: takes(case, inputs, shape)) if key == x else lambda _: False
+                (lambda shape: takes(case, inputs, shape))
+                if key == x
+                else lambda shape, free=free, right=right: (
+                    len(shape) == right.ndim
+                    and 0 not in shape
+                    and shape[free:] == right.shape[free:]
+                )
             )
             for wrong, message in wrong_arrays(key, right, still_right, len(floats) == 1):
                 if not (wrong is None and defaults[key].default is None):
@@ -178,8 +187,13 @@ def wrong_inputs(case, inputs):
             yield from ((key, each, "a number") for each in NO_NUMBERS)
             bad = NO_POSITIVE + (NO_SHARE if key in case.shares else [])
             yield from ((key, each, "a finite number at least 0") for each in bad)
+        elif isinstance(right, bool):
+            yield from ((key, each, "expected True or False") for each in NO_FLAG)
         else:
-            yield from ((key, each, "expected") for each in NO_COUNT)
+            wrong = NO_PADDING if key == "padding" else NO_COUNT
+            wrong = [*wrong, [], [1, 2, 3]] if isinstance(right, list) else wrong
+            none = defaults[key].default is None
+            yield from ((key, each, "expected") for each in wrong if each is not None or not none)
     if "variance" in inputs:
         yield "variance", -inputs["variance"], "expected at least 0"
 

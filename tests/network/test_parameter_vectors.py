@@ -137,5 +137,5 @@ def test_the_shape_of_its_output_is_known_where_no_readers_layer_decides_it():
     with pytest.raises(ValueError, match=r"^layer 0, Dense\(6, 5.*expected \(\.\.\., 6\), got"):
         small().output_shape((7, 5))
     network = Sequential([Dense(6, 5), Sequential([ReLU(), Identity()]), Dense(5, 3)])
-    with pytest.raises(ValueError, match=r"^layer 2, Identity\(\): decides the shape"):
+    with pytest.raises(ValueError, match=r"^layer 1\.1, Identity\(\): decides the shape"):
         network.output_shape((7, 6))
