@@ -328,27 +328,27 @@ def generator(rng: Any, name: str = "rng") -> np.random.Generator:
 
 def labels(
     value: Any,
-    rows: int,
+    shape: tuple[int, ...],
     classes: int | None = None,
     name: str = "labels",
     ignored: int | None = None,
 ) -> NDArray[Any]:
-    """value, if it is one integer class a row, each from 0 to classes - 1, or the ignored one."""
+    """value, if it has that shape and integers from 0 to classes - 1, or the ignored one."""
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected an integer array, got {_kind(value)}: pass np.asarray({name})"
         )
     _plain(name, value)
-    if value.ndim == 2:
-        advice = "[:, 0]" if value.shape[1] == 1 else ".argmax(1) if they are one-hot"
-        raise ValueError(
-            f"{name}: expected shape ({rows},), got {value.shape}: pass {name}{advice}"
-        )
+    if value.ndim == len(shape) + 1:
+        axes = len(shape)
+        one_hot = f".argmax({axes}) if they are one-hot"
+        advice = f"[{axes * ':, '}0]" if value.shape[-1] == 1 else one_hot
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}: pass {name}{advice}")
     if value.dtype.kind not in "iu":
         raise TypeError(
             f"{name}: expected integers, got {value.dtype}: pass {name}.astype(np.int64)"
         )
-    has_shape(name, value, (rows,))
+    has_shape(name, value, shape)
     counted = value if ignored is None else value[value != ignored]
     if classes is not None and (counted.size or ignored is None):
         low, high = int(counted.min()), int(counted.max())

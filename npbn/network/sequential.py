@@ -234,13 +234,13 @@ class Sequential(LayerList):
         images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1.
         """
         checks.batch("images", images)
-        labels, predicted, classes = checks.labels(labels, len(images)), [], 0
+        labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
         for y in self._inferred(images, statistics):
             if y.ndim != 2:
                 raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
             if y.shape[1] != classes:
                 classes = y.shape[1]
-                checks.labels(labels, len(images), classes)
+                checks.labels(labels, (len(images),), classes)
             predicted.append(y.argmax(1))
         return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
 
