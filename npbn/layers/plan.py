@@ -103,10 +103,12 @@ class Plan:
             with self._naming(layers[place]):
                 self.shapes.append(layers[place].output_shape(self.shapes[place]))
         # The array in which a pass finds its x, if it is the plan's, and whether nobody else needs
-        # it. Where no backward pass follows, two vectors are enough for all.
+        # it; those that are needed again where a part ends. Where no backward pass follows, two
+        # vectors are enough beside these.
         x: Array | None = None
         is_free, vectors = False, _Vectors(self.shapes[start + 1 :], self.dtype)
         begun = self._begun()
+        kept: list[Array | None] = [None] * len(begun)  # before a reader's layer: no vector's
         for place in range(start, end):
             x_shape, y_shape = self.shapes[place : place + 2]
             with self._naming(layers[place]):
@@ -120,13 +122,13 @@ class Plan:
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
             if operation.begins:
                 begun.append(place)
+                kept.append(x)
                 is_free = False
             elif operation.ends:
-                begin = begun.pop()
+                begin, _ = begun.pop(), kept.pop()
                 with self._naming(layers[place]):
                     check_same_shape(layers[place], self.shapes[begin], x_shape)
                 operation.begin = self.passes[begin].operation
-            vectors.depth = len(begun)
             if operation.y_is_view:
                 # Of the plan's array, or of the caller's x.
                 x = None if x is None else x.reshape(y_shape)
@@ -134,7 +136,7 @@ class Plan:
             if is_free and operation.y_over_x and not reads_x:
                 each.y = x
             elif not keeps:
-                each.y = vectors.next(y_shape)
+                each.y = vectors.next(y_shape, (x, *kept))
             elif place + 1 < len(layers) or reads_y or self.moves or self._readers:
                 each.y = np.empty(y_shape, self.dtype)
             x, is_free = each.y, not reads_y
@@ -297,23 +299,30 @@ class Plan:
         return dx
 
     def _lay_out_gradients(self) -> None:
-        """Where each pass but the first writes its dx: in turns in two vectors, or over dy."""
+        """Where each pass but the first writes its dx: in a vector that is free, or over dy."""
         vectors = _Vectors(self.shapes[1:-1], self.dtype)
-        dy: Array | None = None  # the array in which a pass finds its dy, if it is the plan's
+        # The array in which a pass finds its dy, if it is the plan's, and whether nobody else needs
+        # it; those that are needed again where a part begins.
+        dy: Array | None = None
+        is_free, kept = False, list[Array | None]()
         for place in range(len(self.passes) - 1, -1, -1):
             each: Any = self.passes[place]
             if each.is_readers:
-                dy = None
+                dy, is_free = None, False
                 continue
             operation = each.operation
             operation.prepare_backward()
-            vectors.depth += operation.ends - operation.begins
-            if operation.ends:
-                dy = None  # where the part begins it is read again
-            elif operation.dx_is_view:
+            if operation.begins:
+                kept.pop()
+            elif operation.ends:
+                kept.append(dy)
+                is_free = False
+            if operation.dx_is_view:
                 dy = None if dy is None else dy.reshape(self.shapes[place])
-            elif place > 0 and not (operation.dx_over_dy and dy is not None):
-                dy = vectors.next(self.shapes[place])
+            else:
+                if place > 0 and not (operation.dx_over_dy and is_free):
+                    dy = vectors.next(self.shapes[place], (dy, *kept))
+                is_free = True
             each.dx = dy
         self._is_laid_out = True
         self._measure()
@@ -330,24 +339,20 @@ def _owner(array: Array) -> Array:
 
 
 class _Vectors:
-    """Places for arrays, of which each one is over before the next but one is written.
-
-    Between where a part begins and ends whose x is needed again behind it, `depth` is one more, and
-    they lie elsewhere.
-    """
+    """Places for arrays, each of which is over when it is not in use any more."""
 
     def __init__(self, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> None:
         self._size, self._dtype = max(map(math.prod, shapes), default=0), dtype
-        self._vectors: dict[tuple[int, int], Array] = {}
-        self._turn = self.depth = 0
+        self._vectors: list[Array] = []
 
-    def next(self, shape: Shape) -> Array:
-        """An array of that shape, not where the one before is."""
-        self._turn += 1
-        place = self.depth, self._turn % 2
-        if place not in self._vectors:
-            self._vectors[place] = np.empty(self._size, self._dtype)
-        return self._vectors[place][: math.prod(shape)].reshape(shape)
+    def next(self, shape: Shape, in_use: Sequence[Array | None]) -> Array:
+        """An array of that shape, where none of those in use lies."""
+        taken = {id(_owner(each)) for each in in_use if each is not None}
+        vector = next((each for each in self._vectors if id(each) not in taken), None)
+        if vector is None:
+            vector = np.empty(self._size, self._dtype)
+            self._vectors.append(vector)
+        return vector[: math.prod(shape)].reshape(shape)
 
 
 def check_same_shape(layer: "Layer", shape: Shape, result: Shape) -> None:
