@@ -283,7 +283,9 @@ def labels(
         )
     _plain(name, value)
     if value.ndim == 2:
-        advice = "[:, 0]" if value.shape[1] == 1 else ".argmax(1) if they are one-hot"
+        advice = ".argmax(1) if they are one-hot"
+        if 1 in value.shape:
+            advice = "[:, 0]" if value.shape[1] == 1 else "[0]"
         raise ValueError(
             f"{name}: expected shape ({rows},), got {value.shape}: pass {name}{advice}"
         )
