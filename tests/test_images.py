@@ -2,6 +2,7 @@
 
 import re
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from npbn import Dense, Sequential
+from npbn import Dense, Sequential, datasets
 from npbn.datasets import Dataset, _folder, load_images
 
 RNG = np.random.default_rng(0)
@@ -682,3 +683,46 @@ def test_a_class_that_is_too_small_to_be_split_is_named():
     with pytest.raises(ValueError, match="class 'dog'"):
         load_images((images, labels), seed=rng)
     assert rng.random() == np.random.default_rng(5).random()  # nothing was drawn
+
+
+# scikit-learn's digits
+
+
+def test_without_scikit_learn_it_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ModuleNotFoundError, match=r"load_digits: .*pip install scikit-learn"):
+        datasets.load_digits()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    pytest.importorskip("sklearn", reason="scikit-learn, with which the digits come, is missing")
+    return datasets.load_digits()
+
+
+def test_the_digits_are_split_alike_in_every_class_and_none_is_twice(digits):
+    from sklearn.datasets import load_digits
+
+    assert [len(labels) for _, labels in digits] == [1079, 359, 359]
+    assert digits.classes == tuple("0123456789")
+    for (_, labels), (fewest, most) in zip(digits, ((104, 110), (35, 37), (35, 37)), strict=True):
+        counts = np.bincount(labels)
+        assert (counts.min(), counts.max()) == (fewest, most)
+    images = np.concatenate([images for images, _ in digits])
+    labels = np.concatenate([labels for _, labels in digits])
+    assert images.dtype == np.float32
+    assert (images.min(), images.max()) == (0, 1)
+    theirs = load_digits()
+    assert sorted(zip(map(bytes, images), labels, strict=True)) == sorted(
+        zip(map(bytes, (theirs.data / 16).astype(np.float32)), theirs.target, strict=True)
+    )
+
+
+def test_the_digits_are_flat_or_not_and_always_the_same(digits):
+    square = datasets.load_digits(flatten=False)
+    for (images, labels), (others, same) in zip(digits, square, strict=True):
+        assert others.shape == (len(labels), 8, 8, 1)
+        np.testing.assert_array_equal(images, others.reshape(-1, 64))
+        np.testing.assert_array_equal(labels, same)
+    with pytest.raises(TypeError, match="flatten: expected"):
+        datasets.load_digits(flatten="no")

@@ -42,7 +42,7 @@ ROOMS = list(MAY_IMPORT)
 SERVED_BY_HELPERS = ROOMS[ROOMS.index("training") :]
 
 # Packages that are installed by another name than they are imported by.
-IMPORTED_AS = {"pillow": "PIL"}
+IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
 
 PUBLIC_NAMES = (
     "Sequential, Dense, BatchNorm, ReLU, LeakyReLU, Sigmoid, Tanh, Dropout, Layer, SGD, RMSProp, "
@@ -139,6 +139,8 @@ def test_only_what_setup_cfg_requires_is_imported(path):
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = config["options"]["install_requires"].split()
+    if path.name == "digits.py":
+        lines += config["options.extras_require"]["digits"].split()
     required = {line.partition(">=")[0] for line in lines}
     assert "numpy" in required
     imports = {IMPORTED_AS.get(name, name) for name in required}
