@@ -341,8 +341,11 @@ def labels(
     _plain(name, value)
     if value.ndim == len(shape) + 1:
         axes = len(shape)
-        one_hot = f".argmax({axes}) if they are one-hot"
-        advice = f"[{axes * ':, '}0]" if value.shape[-1] == 1 else one_hot
+        advice = f".argmax({axes}) if they are one-hot"
+        if value.shape[-1] == 1:
+            advice = f"[{axes * ':, '}0]"
+        elif value.shape == (1, *shape):
+            advice = "[0]"
         raise ValueError(f"{name}: expected shape {shape}, got {value.shape}: pass {name}{advice}")
     if value.dtype.kind not in "iu":
         raise TypeError(

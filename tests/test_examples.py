@@ -212,6 +212,19 @@ def test_a_loss_of_ones_own_is_checked_and_withstands_outliers(tmp_path):
     assert huber[0] < 0.2 < 2 < squared[0]
 
 
+def test_ones_own_images_are_trained_on(tmp_path):
+    done = run("own_images.py", folder=tmp_path)
+    assert done.stdout.startswith("digit_pictures: 10 classes, Dataset(train=(4")
+    assert figures(done.stdout, "test accuracy")[0] > 0.75
+    assert sum(path.suffix == ".png" for path in tmp_path.glob("digit_pictures/*/*")) == 600
+    again = run("own_images.py", "digit_pictures", "--size", "14", "14", "--grey", folder=tmp_path)
+    assert ", 196)" in again.stdout
+    assert "own_images.py" in run("own_images.py", "--help", folder=tmp_path).stdout
+    done = run("own_images.py", "elsewhere", folder=tmp_path, code=1)
+    assert "there is no folder or file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_bars_of_the_main_job_say_whose_they_are(tmp_path):
     flags = ("--data", "digits", "--batches", "20")
     lines = run("mnist_bn.py", *flags, folder=tmp_path).stdout.splitlines()
