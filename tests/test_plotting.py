@@ -1,4 +1,4 @@
-"""The lesson's plot: what it shows, where it draws, what it refuses."""
+"""Each figure: what it shows, where it draws, what it refuses."""
 
 import subprocess
 import sys
@@ -8,7 +8,17 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from npbn import plotting
+from npbn import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sequential,
+    plotting,
+)
 from npbn.training import History
 
 CURVES = {"With Batch Norm": [0.1, 0.9, 0.95], "Without Batch Norm": [0.1, 0.4]}
@@ -258,3 +268,200 @@ def test_a_refused_curve_leaves_the_axes_as_they_were():
     with pytest.raises(ValueError, match="'b'"):
         plotting.training_accuracies({"a": [0.1], "b": []}, 500, ax=axes)
     assert not axes.get_lines()
+
+
+# Pictures
+
+
+def cells(axes, height, width):
+    """The pictures of a sheet, row by row, each with its number as the marks give it."""
+    (image,) = axes.images
+    sheet = np.ma.filled(image.get_array(), np.nan)
+    found = {}
+    for top, row in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
+        for left, column in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+            y, x = int(top - (height - 1) / 2), int(left - (width - 1) / 2)
+            number = int(row.get_text()), int(column.get_text())
+            found[number] = sheet[y : y + height, x : x + width]
+    return found
+
+
+def is_symmetric(axes):
+    (image,) = axes.images
+    low, high = image.get_clim()
+    return -low == high == np.nanmax(np.abs(image.get_array()))
+
+
+def normal(*shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+class Kernels(Layer):
+    """One with a weight."""
+
+    def __init__(self, weight):
+        super().__init__(parameters={"weight": weight})
+
+
+def test_the_kernels_of_a_convolution():
+    layer = Conv2D(2, 4, 3, rng=0)
+    axes = plotting.filters(layer).axes[0]
+    for (row, column), picture in cells(axes, 3, 3).items():
+        np.testing.assert_array_equal(picture, layer.weight[:, :, row, column])
+    assert axes.get_title() == "Conv2D(2, 4, 3)\n3 x 3 kernels"
+
+
+@pytest.mark.parametrize("out_channels", [1, 2, 5, 8, 12])
+def test_kernels_of_one_input_channel_go_on_from_row_to_row(out_channels):
+    weight = normal(4, 5, 1, out_channels)
+    (axes,) = plotting.filters(Kernels(weight)).axes
+    (bar,) = axes.child_axes
+    shown = {row + column: each for (row, column), each in cells(axes, 4, 5).items()}
+    assert len(shown) >= out_channels
+    for number, picture in shown.items():
+        if number < out_channels:
+            np.testing.assert_array_equal(picture, weight[:, :, 0, number])
+        else:
+            assert np.isnan(picture).all()
+    assert is_symmetric(axes)
+    assert axes.get_title() == "Kernels()\n4 x 5 kernels"
+    assert bar.get_ylim() == axes.images[0].get_clim()
+
+
+def test_kernels_of_more_are_a_matrix_of_input_and_output_channels():
+    weight = normal(3, 3, 2, 7, dtype=np.float64)
+    axes = plotting.filters(weight).axes[0]
+    shown = cells(axes, 3, 3)
+    assert len(shown) == 14
+    for (row, column), picture in shown.items():
+        np.testing.assert_array_equal(picture, weight[:, :, row, column])
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("Input channel", "Output channel")
+    assert is_symmetric(axes)
+
+
+def test_between_kernels_lies_a_gap_and_many_have_no_number_each():
+    axes = plotting.filters(normal(24, 24, 1, 4)).axes[0]
+    assert axes.images[0].get_array().shape == (50, 50)
+    assert np.isnan(np.ma.filled(axes.images[0].get_array(), np.nan)[24:26]).all()
+    axes = plotting.filters(normal(1, 1, 3, 64)).axes[0]
+    assert len(axes.get_xticks()) == 16
+    assert axes.get_xticklabels()[1].get_text() == "4"
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf])
+def test_kernels_without_a_largest_value_can_be_drawn(value):
+    figure = plotting.filters(np.full((3, 3, 1, 2), value, np.float32))
+    figure.draw_without_rendering()
+    assert figure.axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_kernels_are_drawn_into_the_axes_given_and_stay_as_they_are():
+    axes, weight = Figure().subplots(), normal(3, 3, 1, 2)
+    before = weight.copy()
+    assert plotting.filters(weight, ax=axes) is axes.figure
+    assert len(axes.images) == 1
+    assert np.array_equal(weight, before)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (ReLU(), TypeError, r"^ReLU\(\): expected a layer that has a weight, or an array"),
+        ("weight", TypeError, r"^'weight': expected a layer that has a weight"),
+        (Dense(784, 9, rng=0), ValueError, r"^Dense\(784, 9.*got \(784, 9\): .*reshape\(28, 28"),
+        (np.ones((3, 3, 8)), ValueError, r"^weight: expected a weight \(height, width, in, out\)"),
+        (np.ones((3, 3, 0, 8)), ValueError, r"got \(3, 3, 0, 8\)"),
+        (np.ones((3, 3, 1, 8), int), TypeError, "^weight: expected float32 or float64"),
+    ],
+)
+def test_what_has_no_kernels_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        plotting.filters(given)
+
+
+class MeanOverChannels(Layer):
+    """A reader's own, whose output is no picture."""
+
+    def forward(self, x):
+        self.cache = x
+        return x.mean((1, 2))
+
+    def backward(self, dy):
+        x = self.take_cache()
+        return np.broadcast_to(dy[:, None, None] / (x.shape[1] * x.shape[2]), x.shape)
+
+
+def network_on_images():
+    rng = np.random.default_rng(0)
+    inner = Sequential([Conv2D(3, 5, 3, rng=rng), Residual([BatchNorm(5), ReLU()])])
+    network = Sequential([inner, MaxPool2D(2), MeanOverChannels()])
+    network.forward(normal(6, 4, 6, 3, seed=1), training=True)
+    return network
+
+
+@pytest.mark.parametrize("statistics", ["population", "batch"])
+@pytest.mark.parametrize(
+    ("choose", "name"),
+    [
+        (lambda network: 0, "0.1"),
+        (lambda network: network[0], "0.1"),
+        (lambda network: network[0][0], "0.0"),
+        (lambda network: network[0][1][0], "0.1.0"),
+        (lambda network: network[0][1], "0.1"),
+        (lambda network: 1, "1"),
+        (lambda network: -2, "1"),
+    ],
+)
+def test_feature_maps_are_the_channels_of_a_layers_output(choose, name, statistics):
+    network, image = network_on_images(), normal(4, 6, 3)
+    layer = choose(network)
+    figure = plotting.feature_maps(network, image, layer=layer, statistics=statistics)
+    runs = network.layer_by_layer(image[np.newaxis], statistics=statistics)
+    ((title, _, _, y),) = (run for run in runs if run.name.startswith(f"layer {name}, "))
+    given, maps = figure.axes
+    assert maps.get_title() == (title if len(title) <= 48 else f"{title[:45]}...")
+    shown = {row + column: each for (row, column), each in cells(maps, *y.shape[1:3]).items()}
+    for channel in range(5):
+        np.testing.assert_array_equal(shown[channel], y[0, :, :, channel])
+    assert is_symmetric(maps)
+    np.testing.assert_array_equal(given.images[0].get_array(), image.mean(-1))
+
+
+def test_of_an_image_the_colours_are_shown_where_it_has_some():
+    network = Sequential([ReLU()])
+    for image, expected in (
+        (np.abs(normal(4, 6, 1)), None),
+        (np.abs(normal(4, 6, 3)) / 10, "itself"),
+        (np.full((4, 6, 3), 2, np.float32), None),
+        (normal(4, 6, 2), None),
+    ):
+        for given in (image, image[np.newaxis]):
+            shown = plotting.feature_maps(network, given).axes[0].images[0].get_array()
+            wanted = image.mean(-1) if expected is None else image
+            np.testing.assert_array_equal(shown, wanted)
+
+
+@pytest.mark.parametrize(
+    ("image", "layer", "error", "message"),
+    [
+        (normal(18), 0, ValueError, r"^image: expected one image, .*got \(18,\): pass images\[0\]"),
+        (normal(2, 4, 6, 3), 0, ValueError, r"^image: expected one image, .*got \(2, 4, 6, 3\)"),
+        ([1.0], 0, TypeError, "^image: expected a float32 or float64 array"),
+        (normal(4, 6, 3, dtype=np.float64), 0, TypeError, "the network holds float32, got float64"),
+        (normal(4, 6, 2), 0, ValueError, r"^layer 0.0, Conv2D\(3, 5, 3\): expected"),
+        (normal(4, 6, 3), 3, ValueError, "^layer: expected a place below 3, got 3"),
+        (normal(4, 6, 3), -4, ValueError, "^layer: expected at least -3, got -4"),
+        (normal(4, 6, 3), 1.0, TypeError, "^layer: expected a whole number"),
+        (normal(4, 6, 3), ReLU(), ValueError, "^layer: expected one that .* lists, got ReLU"),
+        (normal(4, 6, 3), 2, ValueError, r"^layer 2, MeanOver.*: expected an output .*\(1, 5\)"),
+    ],
+)
+def test_what_has_no_feature_maps_is_refused(image, layer, error, message):
+    with pytest.raises(error, match=message):
+        plotting.feature_maps(network_on_images(), image, layer=layer)
+
+
+def test_feature_maps_are_of_a_network():
+    for network in (ReLU(), Sequential, None):
+        with pytest.raises(TypeError, match=r"^network: expected a Sequential, got"):
+            plotting.feature_maps(network, normal(4, 6, 3))

@@ -2,5 +2,6 @@
 
 from npbn.plotting.curves import history, training_accuracies
 from npbn.plotting.figures import COLOURS
+from npbn.plotting.pictures import feature_maps, filters
 
-__all__ = ["COLOURS", "history", "training_accuracies"]
+__all__ = ["COLOURS", "feature_maps", "filters", "history", "training_accuracies"]

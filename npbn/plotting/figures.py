@@ -21,3 +21,8 @@ def axes_in(ax: Axes | None, size: tuple[float, float]) -> Axes:
     if not isinstance(ax, Axes):
         raise TypeError(f"ax: expected a matplotlib Axes, got a {type(ax).__name__}")
     return ax
+
+
+def shortened(title: str) -> str:
+    """As much as a panel has room for."""
+    return title if len(title) <= 48 else f"{title[:45]}..."
