@@ -1,5 +1,6 @@
 """Each figure: what it shows, where it draws, what it refuses."""
 
+import copy
 import subprocess
 import sys
 
@@ -7,16 +8,22 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from shared import frozen
 
 from npbn import (
+    SGD,
     BatchNorm,
     Conv2D,
     Dense,
+    Dropout,
     Layer,
     MaxPool2D,
     ReLU,
     Residual,
     Sequential,
+    Sigmoid,
+    Tanh,
+    fit,
     plotting,
 )
 from npbn.training import History
@@ -465,3 +472,318 @@ def test_feature_maps_are_of_a_network():
     for network in (ReLU(), Sequential, None):
         with pytest.raises(TypeError, match=r"^network: expected a Sequential, got"):
             plotting.feature_maps(network, normal(4, 6, 3))
+
+
+# What reaches the activations
+
+
+def network_of(*, norm=True):
+    rng, layers = np.random.default_rng(0), []
+    for in_features, out_features, activation in ((6, 5, Sigmoid), (5, 4, Tanh)):
+        layers.append(Dense(in_features, out_features, rng=rng))
+        layers += [BatchNorm(out_features)] if norm else []
+        layers += [activation(), Dropout(0.5, rng=rng)]
+    return Sequential([*layers, Dense(4, 3, rng=rng)])
+
+
+DATA = normal(64, 6, seed=3), np.arange(64) % 3
+
+
+def inputs_by_hand(network, images, kinds=(Sigmoid, Tanh), statistics="batch"):
+    """Title -> what reaches each layer of these kinds."""
+    found, x = {}, images
+    for place, layer in enumerate(copy.deepcopy(network)):
+        if isinstance(layer, kinds):
+            found[f"layer {place}, {layer!r}"] = x
+        x = layer.forward(x, statistics=statistics)
+    return found
+
+
+def shares(axes):
+    """Bars and their edges."""
+    (bars,) = axes.patches
+    data = bars.get_data()
+    return data.values, data.edges
+
+
+def titled(figure):
+    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_visible()}
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [({}, (Sigmoid, Tanh)), ({"layers": Dense}, Dense), ({"layers": (BatchNorm, Tanh)},) * 2],
+)
+@pytest.mark.parametrize("statistics", ["batch", "population"])
+def test_histograms_are_the_shares_of_all_inputs(options, kinds, statistics):
+    kinds = options["layers"] if isinstance(kinds, dict) else kinds
+    network = network_of()
+    options = options if statistics == "batch" else {**options, "statistics": statistics}
+    panels = titled(plotting.activation_histograms(network, DATA[0], **options))
+    expected = inputs_by_hand(network, DATA[0], kinds, statistics)
+    assert list(panels) == list(expected)
+    for title, values in expected.items():
+        found, edges = shares(panels[title])
+        assert len(found) == 61
+        assert (edges[0], edges[-1]) == (values.min(), values.max())
+        assert found.sum() == pytest.approx(1)
+        np.testing.assert_array_equal(found, np.histogram(values, edges)[0] / values.size)
+
+
+def test_networks_beside_each_other_have_the_same_bins_row_by_row():
+    networks = {"without": network_of(norm=False), "with": network_of()}
+    figure = plotting.activation_histograms(networks, DATA[0])
+    first, second, third, fourth = figure.axes
+    assert first.get_title(loc="left") == "without\nlayer 1, Sigmoid()"
+    assert second.get_title(loc="left") == "with\nlayer 2, Sigmoid()"
+    for left, right in ((first, second), (third, fourth)):
+        assert left.get_xlim() == right.get_xlim()
+        np.testing.assert_array_equal(shares(left)[1], shares(right)[1])
+        assert left.patches[0].get_facecolor() != right.patches[0].get_facecolor()
+    for axes, name, place in ((first, "without", 0), (fourth, "with", 1)):
+        values = [*inputs_by_hand(networks[name], DATA[0]).values()][place]
+        found, edges = shares(axes)
+        np.testing.assert_array_equal(found, np.histogram(values, edges)[0] / values.size)
+
+
+def test_a_network_with_fewer_layers_has_fewer_panels():
+    networks = {"one": Sequential([ReLU()]), "two": Sequential([ReLU(), Tanh()])}
+    figure = plotting.activation_histograms(networks, DATA[0])
+    assert list(titled(figure)) == [
+        "one\nlayer 0, ReLU()",
+        "two\nlayer 0, ReLU()",
+        "layer 1, Tanh()",
+    ]
+    figure.draw_without_rendering()
+
+
+def test_of_a_residual_the_activations_within_are_shown():
+    network, images = network_on_images(), normal(5, 4, 6, 3)
+    ((title, axes),) = titled(plotting.activation_histograms(network, images)).items()
+    assert title == "layer 0.1.1, ReLU()"
+    values = network.layer_by_layer(images, statistics="batch")[2].x
+    found, edges = shares(axes)
+    np.testing.assert_array_equal(found, np.histogram(values, edges)[0] / values.size)
+
+
+def test_inputs_that_are_not_finite_are_told_and_left_out():
+    images = DATA[0].copy()
+    images[:16] = np.nan
+    images[16:32] = np.inf
+    figure = plotting.activation_histograms(Sequential([ReLU()]), images)
+    ((title, axes),) = titled(figure).items()
+    assert title == "layer 0, ReLU(): 50% not finite"
+    assert shares(axes)[0].sum() == pytest.approx(0.5)
+    images[:] = np.nan
+    figure = plotting.activation_histograms(Sequential([ReLU()]), images)
+    figure.draw_without_rendering()
+    assert list(titled(figure)) == ["layer 0, ReLU(): 100% not finite"]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -5.0, 1e30])
+def test_inputs_that_are_all_the_same_to_rounding_are_one_bar(value):
+    images = np.full((8, 6), value)
+    images[0] *= 1 + 1e-15
+    (axes,) = plotting.activation_histograms(Sequential([ReLU()]), images).axes
+    assert sorted(shares(axes)[0])[-2:] == [0, 1]
+    low, high = axes.get_xlim()
+    assert low < value < high
+
+
+def test_readers_layers_without_parameters_are_activations():
+    class Swish(Layer):
+        def forward(self, x):
+            return x / (1 + np.exp(-x))
+
+    figure = plotting.activation_histograms(Sequential([Dense(6, 5, rng=0), Swish()]), DATA[0])
+    assert list(titled(figure)) == ["layer 1, Swish()"]
+
+
+@pytest.mark.parametrize(
+    ("make", "x", "draw"),
+    [
+        (network_of, DATA[0], lambda net: plotting.activation_histograms(net, DATA[0])),
+        (network_of, DATA[0], lambda net: plotting.ActivationRecord(DATA[0])(net)),
+        (
+            network_on_images,
+            normal(2, 4, 6, 3),
+            lambda net: plotting.feature_maps(net, normal(4, 6, 3)),
+        ),
+    ],
+)
+def test_drawing_leaves_a_network_and_its_pending_pass_as_they_were(make, x, draw):
+    network, untouched = make(), make()
+    for each in (network, untouched):
+        dy = np.ones_like(each.forward(x, training=True))
+    before = frozen(network.parameters, network.state, network.generators, x)
+    draw(network)
+    assert frozen(network.parameters, network.state, network.generators, x) == before
+    for each in (network, untouched):
+        each.backward(dy)
+    assert frozen(network.gradients) == frozen(untouched.gradients)
+
+
+def recorded(norm=True, steps=40, **options):
+    """A record, and the networks that it saw."""
+    network, seen = network_of(norm=norm), []
+    record = plotting.ActivationRecord(DATA[0], **options)
+
+    def callback(network, history):
+        seen.append(copy.deepcopy(network))
+        return record(network, history)
+
+    seen.append(copy.deepcopy(network))
+    record(network)
+    fit(
+        network,
+        DATA,
+        optimizer=SGD(0.5),
+        steps=steps,
+        batch_size=16,
+        sample_every=10,
+        callback=callback,
+        progress=False,
+    )
+    return record, seen
+
+
+@pytest.mark.parametrize("options", [{}, {"statistics": "population", "layers": Dense}])
+def test_a_record_keeps_the_percentiles_of_each_sample(options):
+    record, seen = recorded(**options)
+    assert record.steps == [0, 1, 11, 21, 31]
+    assert plotting.PERCENTILES == (2.5, 16, 50, 84, 97.5)
+    kinds = options.get("layers", (Sigmoid, Tanh))
+    statistics = options.get("statistics", "batch")
+    for network, found in zip(seen, record.percentiles, strict=True):
+        expected = inputs_by_hand(network, DATA[0], kinds, statistics)
+        assert record.layers == list(expected)
+        for values, row in zip(expected.values(), found, strict=True):
+            np.testing.assert_allclose(row, np.percentile(values, plotting.PERCENTILES), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["asinh", "linear"])
+def test_bands_are_the_percentiles_over_the_steps(scale):
+    records = {"without": recorded(norm=False)[0], "with": recorded()[0]}
+    figure = plotting.activation_bands(records, scale=scale)
+    for place, axes in enumerate(figure.axes):
+        name, row = ("without", "with")[place % 2], place // 2
+        record = records[name]
+        values = record.percentiles[:, row]
+        (median,) = axes.get_lines()
+        assert list(median.get_xdata()) == record.steps
+        np.testing.assert_array_equal(median.get_ydata(), values[:, 2])
+        for band, low, high in zip(axes.collections, (0, 1), (4, 3), strict=True):
+            x, y = band.get_paths()[0].vertices.T
+            for step, *ends in zip(record.steps, values[:, low], values[:, high], strict=True):
+                assert set(ends) <= set(y[x == step])
+        assert axes.get_yscale() == ("function" if scale == "asinh" else "linear")
+    first, second, third, fourth = figure.axes
+    assert (first.get_ylim(), third.get_ylim()) == (second.get_ylim(), fourth.get_ylim())
+    assert second.get_title(loc="left") == "with\nlayer 2, Sigmoid()"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "95 % of inputs",
+        "68 % of inputs",
+        "median",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "marks"),
+    [(100, [-100, -10, -2, 0, 2, 10, 100]), (1e30, [-1e24, -1e12, 0, 1e12, 1e24])],
+)
+def test_bands_that_reach_far_have_marks_that_can_be_told_apart(size, marks):
+    record = plotting.ActivationRecord(np.array([[-1.1], [0], [1.1]], np.float32) * size)
+    record(Sequential([ReLU()]))
+    (axes,) = plotting.activation_bands(record).axes
+    assert sorted(axes.get_yticks()) == pytest.approx(marks)
+
+
+def test_a_record_alone_has_a_column_of_its_own():
+    record, _ = recorded()
+    assert list(titled(plotting.activation_bands(record))) == record.layers
+
+
+def test_a_record_goes_on_where_inputs_are_not_finite():
+    network, record = Sequential([ReLU()]), plotting.ActivationRecord(DATA[0])
+    record(network)
+    record._images = np.full_like(DATA[0], np.inf)
+    record._images[::2] = -np.inf
+    record(network, History(losses=[1.0]))
+    record._images[0] = np.nan
+    record(network, History(losses=[1.0, 1.0]))
+    assert np.isnan(record.percentiles[2]).all()
+    plotting.activation_bands(record).draw_without_rendering()
+
+
+def test_a_record_is_of_one_run_of_one_network():
+    record, seen = recorded()
+    for network, history in (
+        (seen[-1], None),
+        (seen[-1], History(losses=[1.0] * 31)),
+        (network_of(norm=False), History(losses=[1.0] * 32)),
+    ):
+        with pytest.raises(ValueError, match=r"^record: expected the same network after step 31"):
+            record(network, history)
+    assert len(record.steps) == len(record.percentiles) == 5
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "error", "message"),
+    [
+        (None, {}, TypeError, "^network: expected a Sequential, or several by name, .* got None"),
+        (Sequential, {}, TypeError, "^network: expected a Sequential, or several by name"),
+        ({"a": ReLU()}, {}, TypeError, r"^network: expected a Sequential.* got 'a': ReLU\(\)"),
+        ({3: network_of()}, {}, TypeError, "^network: expected a Sequential.* got 3: "),
+        ({}, {}, ValueError, "^network: expected a Sequential at least, got none"),
+        (
+            Sequential([Dense(6, 5, rng=0)]),
+            {},
+            ValueError,
+            "^network: expected an activation in it, found none: pass layers=Dense, say",
+        ),
+        (
+            {"a": network_of(norm=False)},
+            {"layers": ReLU},
+            ValueError,
+            r"^network\['a'\]: expected a",
+        ),
+        (
+            network_of(norm=False),
+            {"layers": BatchNorm},
+            ValueError,
+            "^network: expected a layer of .*BatchNorm.* in it, found none",
+        ),
+        (network_of(), {"layers": ReLU()}, TypeError, "^layers: expected a class of lay"),
+        (network_of(), {"layers": [3]}, TypeError, "^layers: expected a class of layers"),
+        (network_of(), {"statistics": "all"}, ValueError, "^statistics: expected 'batch'"),
+        (Sequential([Dense(5, 5, rng=0)]), {}, ValueError, r"expected \(..., 5\), got \(64, 6\)"),
+    ],
+)
+def test_what_has_no_histograms_is_refused(network, options, error, message):
+    with pytest.raises(error, match=message):
+        plotting.activation_histograms(network, DATA[0], **options)
+
+
+def test_what_cannot_be_recorded_is_refused_before_a_run():
+    for images, options, error, message in (
+        ([1.0], {}, TypeError, "^images: expected a float32 or float64 array"),
+        (DATA[0], {"layers": "Dense"}, TypeError, "^layers: expected a class of layers"),
+        (DATA[0], {"statistics": "all"}, ValueError, "^statistics: expected 'batch'"),
+    ):
+        with pytest.raises(error, match=message):
+            plotting.ActivationRecord(images, **options)
+
+
+def test_what_is_no_record_has_no_bands():
+    empty = plotting.ActivationRecord(DATA[0])
+    for records, error, message in (
+        ({}, ValueError, "^records: expected an ActivationRecord at least, got none"),
+        ([empty], TypeError, "^records: expected an ActivationRecord, or several by name"),
+        ({"a": empty}, ValueError, r"^records\['a'\]: expected one sample or more, got none: pass"),
+        (empty, ValueError, r"^records: expected one sample or more, got none"),
+    ):
+        with pytest.raises(error, match=message):
+            plotting.activation_bands(records)
+    with pytest.raises(ValueError, match=r"^scale: expected 'asinh' or 'linear', got 'log'"):
+        plotting.activation_bands(recorded()[0], scale="log")
