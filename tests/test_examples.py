@@ -194,6 +194,23 @@ def test_the_forgotten_update_fails_and_is_repaired(tmp_path):
     assert repaired > 0.9
 
 
+def test_the_inputs_of_activations_move_as_the_example_says(tmp_path):
+    done = run("activations.py", folder=tmp_path)
+    assert done.stderr == ""
+    assert (tmp_path / "activations.png").read_bytes().startswith(b"\x89PNG")
+    assert figures(done.stdout, "Without Batch Norm")[0] < 0.5
+    assert figures(done.stdout, "With Batch Norm")[0] > 0.75
+    ends = [
+        abs(float(end))
+        for line in done.stdout.splitlines()
+        if "layer" in line
+        for end in re.findall(r"\d+\.\d", line)
+    ]
+    assert len(ends) == 24
+    assert min(ends[:12]) > 40
+    assert max(ends[12:]) < 6
+
+
 def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path):
     done = run("early_stopping.py", folder=tmp_path)
     history, ended, best, *table = done.stdout.splitlines()

@@ -1,7 +1,7 @@
 """A plan: the passes of layers run one after another, for one shape, type and mode."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -204,8 +204,18 @@ class Plan:
         }
         self.nbytes = sum(each.nbytes for key, each in own.items() if key not in others)
 
-    def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
-        """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
+    def forward(
+        self,
+        xp: Any,
+        layers: Layers,
+        x: Array,
+        out: Array | None,
+        watch: Callable[[Array], None] | None = None,
+    ) -> Array:
+        """y: a new array, or out, if the last pass may write into it; else an array of the plan.
+
+        watch: called with what each pass made, which a later one may write over.
+        """
         self.x, last = x, self.passes[-1]
         self._waiting.clear()
         self.gives_away = last.y is None and not (last.is_readers or last.operation.y_is_view)
@@ -217,6 +227,8 @@ class Plan:
                 arrays = each.arrays("forward", x=x, y=each.y)
                 xp.block(_title("forward", layers[place]), arrays)
             x = each.run(xp, x)
+            if watch is not None:
+                watch(x)
             if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
                 if place + 1 < len(layers):
                     each.check_for_next(x)

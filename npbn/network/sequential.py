@@ -26,6 +26,7 @@ from npbn.network.loading import differences
 from npbn.network.loss import Loss, LossFunction
 from npbn.network.one_step import taped_step
 from npbn.network.summary import common_dtype, size, table
+from npbn.network.watching import LayerRun, watched_run
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import Tape
 
@@ -274,6 +275,23 @@ class Sequential(LayerList):
                 y = plan.forward(np, self._steps, block, None)
             yield y
             self._release(plan)
+
+    def layer_by_layer(self, x: Array, *, statistics: Statistics = "population") -> list[LayerRun]:
+        """What each layer is given and what it makes of it in inference: (name, layer, x, y) each.
+
+            for name, layer, x, y in network.layer_by_layer(images):
+                print(name, y.mean(), y.std())
+
+        In the order in which they end; name is what messages call a layer, "layer 3, ReLU()". Of a
+        network within it is its layers, of a Residual its layers and itself; a layer of a reader's
+        own is one, whatever it holds. The whole of x is one batch, whose own statistics normalize
+        it with statistics="batch". All x and y are new arrays, so pass some hundred rows.
+        Parameters, statistics and a pending backward pass stay as they were.
+        TypeError or ValueError for an x of another type or shape.
+        """
+        statistics = checks.mode(False, statistics)
+        self._check_type(x)
+        return watched_run(self._steps, x, statistics)
 
     def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
