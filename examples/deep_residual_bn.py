@@ -3,11 +3,12 @@
 Convolutional networks of growing depth learn the digits that npbn carries, each for some hundred
 steps with the same rate, in four ways: their blocks of two convolutions one after another, or with
 each block's input added to its output (Residual); and each of these without and with batch norm.
-It prints how well each has learnt its training digits, and how large the gradient of the first
-weights was at the start, and saves the curves as deep_residual_bn.png. Takes two minutes.
+It prints how large the gradient of the first weights is at the start, and how well each has learnt
+its digits, and draws that over depth as deep_residual_bn.png. Takes two minutes.
 """
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from npbn import (
     datasets,
     fit,
     functional,
-    plotting,
 )
 
 CHANNELS = 16
@@ -59,52 +59,70 @@ def first_gradient(net, images, labels):
     return float(np.linalg.norm(net.layers[0].gradients["weight"]))
 
 
-def main(arguments=None):
+def parse_arguments(arguments=None):
     summary, details = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(description=summary, epilog=details)
-    parser.add_argument("--blocks", type=int, nargs="+", default=[2, 8, 20], metavar="N")
-    parser.add_argument("--steps", type=int, default=300, metavar="N")
-    parser.add_argument("--learning-rate", type=float, default=0.1, metavar="RATE")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("--blocks", type=int, nargs="+", default=[2, 8, 20], metavar="N", help="default 2 8 20")
+    add("--steps", type=int, default=300, metavar="N", help="default 300")
+    add("--learning-rate", type=float, default=0.1, metavar="RATE", help="default 0.1")
+    add("--seed", type=int, default=0, metavar="N", help="default 0")
+    add("--output", type=Path, default=Path(), metavar="FOLDER", help="default: here")
+    return parser.parse_args(arguments)
+
+
+def draw(reached):
+    """The accuracies over depth, a line for each way: {way: {convolutions: accuracy}}."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for marker, (way, accuracies) in zip("svDo", reached.items(), strict=True):
+        axes.plot(accuracies.keys(), accuracies.values(), marker=marker, label=way)
+    axes.axhline(0.1, color="0.6", linestyle="--", label="guessing")
+    axes.set(xlabel="Convolutions", ylabel="Training accuracy", ylim=(0, 1))
+    axes.set_xticks(list(next(iter(reached.values()))))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    return figure
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
     data = datasets.load_mnist_5k(flatten=False)
     images, labels = data.train
-
-    curves = {}
-    print(f"{'':34}{'first gradient':>16}{'training accuracy':>20}{'validation':>12}")
+    reached = {}
+    print(f"{'':38}{'first gradient':>16}{'training':>11}{'validation':>12}")
     for blocks in options.blocks:
-        for is_residual in (False, True):
-            for use_batch_norm in (False, True):
-                name = f"{2 * blocks + 1} convolutions, {'residual' if is_residual else 'plain'}"
-                name += ", batch norm" if use_batch_norm else ""
-                net = network(blocks, is_residual, use_batch_norm, options.seed)
-                norm = first_gradient(net, images[:60], labels[:60])
-                history = fit(
-                    net,
-                    data.train,
-                    data.validation,
-                    optimizer=SGD(options.learning_rate),
-                    steps=options.steps,
-                    sample_every=max(1, options.steps // 20),
-                    seed=options.seed,
-                    progress=False,
-                    on_divergence="record",
-                )
+        convolutions = 2 * blocks + 1
+        for is_residual, use_batch_norm in itertools.product((False, True), repeat=2):
+            way = ("residual" if is_residual else "plain") + ", batch norm" * use_batch_norm
+            net = network(blocks, is_residual, use_batch_norm, options.seed)
+            gradient = first_gradient(net, images[:60], labels[:60])
+            history = fit(
+                net,
+                data.train,
+                optimizer=SGD(options.learning_rate),
+                steps=options.steps,
+                seed=options.seed,
+                progress=False,
+                on_divergence="record",
+            )
+            if history.diverged_at is None:
                 net.recompute_population(images)
-                curves[name] = history
-                learnt = net.accuracy(images[:1000], labels[:1000])
-                valid = net.accuracy(*data.validation)
-                print(f"{name:42}{norm:10.1e}{learnt:18.3f}{valid:14.3f}", end="")
-                print(
-                    f"   diverged at {history.diverged_at}" * (history.diverged_at is not None),
-                    history.seconds,
-                )
-    path = options.output / "deep_residual_bn.png"
-    plotting.training_accuracies(curves).savefig(path, dpi=150)
-    print(f"\nAccuracy curves: {path}")
+            accuracies = net.accuracy(images, labels), net.accuracy(*data.validation)
+            reached.setdefault(way, {})[convolutions] = accuracies[0]
+            print(f"{f'{convolutions} convolutions, {way}':42}{gradient:12.1e}", end="")
+            print(f"{accuracies[0]:11.3f}{accuracies[1]:12.3f}", end="")
+            print(f"   diverged at step {history.diverged_at}" * (history.diverged_at is not None))
+            sys.stdout.flush()
+    draw(reached).savefig(options.output / "deep_residual_bn.png", dpi=150)
+    print("\nAccuracy over depth: deep_residual_bn.png")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

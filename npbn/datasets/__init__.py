@@ -8,9 +8,9 @@ returns a Dataset: train, validation and test, every one a pair (images, labels)
 from npbn.datasets._dataset import Dataset
 from npbn.datasets.batching import minibatches
 from npbn.datasets.digits import load_digits
-from npbn.datasets.images import load_images
 from npbn.datasets.mnist import load_fashion_mnist, load_mnist
 from npbn.datasets.mnist_5k import load_mnist_5k
+from npbn.datasets.own_images import load_images
 
 __all__ = [
     "Dataset",

@@ -1,7 +1,7 @@
 """The digits that scikit-learn carries: a second real set, independent of MNIST."""
 
 from npbn.datasets._dataset import Dataset
-from npbn.datasets.images import load_images
+from npbn.datasets.own_images import load_images
 
 
 def load_digits(*, flatten: bool = True) -> Dataset:

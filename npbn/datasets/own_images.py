@@ -195,7 +195,7 @@ def _checked_labels(name: str, labels: Any, rows: int) -> tuple[NDArray[np.int64
         names, labels = np.unique(labels, return_inverse=True)
         classes = tuple(map(str, names))
     else:
-        labels = _checks.labels(labels, rows, name=name)
+        labels = _checks.labels(labels, (rows,), name=name)
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= rows:
             raise ValueError(
