@@ -80,10 +80,10 @@ def draw(reached):
     for marker, (way, accuracies) in zip("svDo", reached.items(), strict=True):
         axes.plot(accuracies.keys(), accuracies.values(), marker=marker, label=way)
     axes.axhline(0.1, color="0.6", linestyle="--", label="guessing")
-    axes.set(xlabel="Convolutions", ylabel="Training accuracy", ylim=(0, 1))
+    axes.set(xlabel="Convolutions", ylabel="Training accuracy", ylim=(0, 1.03))
     axes.set_xticks(list(next(iter(reached.values()))))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend()
+    axes.legend(loc="center")
     return figure
 
 
