@@ -289,6 +289,12 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def row_mask(name: str, value: Any, rows: int) -> Array:
+    """value, if it is an array of bools (rows, ...)."""
+    shape = np.shape(value)
+    return mask(name, value, (rows, *shape[1:]) if shape else (rows,))
+
+
 def kept_rows(name: str, value: Any, shape: tuple[int, ...]) -> int:
     """How many rows a mask of that shape keeps, at least one."""
     if not (rows := int(np.count_nonzero(mask(name, value, shape)))):
