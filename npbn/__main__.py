@@ -42,6 +42,8 @@ def main() -> None:
     for source, call in ((MNIST, "load_mnist"), (FASHION_MNIST, "load_fashion_mnist")):
         print(f"  {source.title:<14}{_where(source, call)}")
     print(f"  {'5,000 digits':<14}in the package: datasets.load_mnist_5k()")
+    print(f"  {'1,797 digits':<14}others, with scikit-learn: datasets.load_digits()")
+    print(f"  {'your own':<14}a folder of pictures, a .csv file, arrays: datasets.load_images(...)")
     print(f"  {ENVIRONMENT:<14}{os.environ.get(ENVIRONMENT) or 'not set'}")
     if is_checkout := (CHECKOUT / "examples" / "mnist_bn.py").exists():
         print("\nExamples\n")

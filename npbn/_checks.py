@@ -295,6 +295,12 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def row_mask(name: str, value: Any, rows: int) -> Array:
+    """value, if it is an array of bools (rows, ...)."""
+    shape = np.shape(value)
+    return mask(name, value, (rows, *shape[1:]) if shape else (rows,))
+
+
 def kept_rows(name: str, value: Any, shape: tuple[int, ...]) -> int:
     """How many rows a mask of that shape keeps, at least one."""
     if not (rows := int(np.count_nonzero(mask(name, value, shape)))):
@@ -334,27 +340,30 @@ def generator(rng: Any, name: str = "rng") -> np.random.Generator:
 
 def labels(
     value: Any,
-    rows: int,
+    shape: tuple[int, ...],
     classes: int | None = None,
     name: str = "labels",
     ignored: int | None = None,
 ) -> NDArray[Any]:
-    """value, if it is one integer class a row, each from 0 to classes - 1, or the ignored one."""
+    """value, if it has that shape and integers from 0 to classes - 1, or the ignored one."""
     if not isinstance(value, np.ndarray):
         raise TypeError(
             f"{name}: expected an integer array, got {_kind(value)}: pass np.asarray({name})"
         )
     _plain(name, value)
-    if value.ndim == 2:
-        advice = "[:, 0]" if value.shape[1] == 1 else ".argmax(1) if they are one-hot"
-        raise ValueError(
-            f"{name}: expected shape ({rows},), got {value.shape}: pass {name}{advice}"
-        )
+    if value.ndim == len(shape) + 1:
+        axes = len(shape)
+        advice = f".argmax({axes}) if they are one-hot"
+        if value.shape[-1] == 1:
+            advice = f"[{axes * ':, '}0]"
+        elif value.shape == (1, *shape):
+            advice = "[0]"
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}: pass {name}{advice}")
     if value.dtype.kind not in "iu":
         raise TypeError(
             f"{name}: expected integers, got {value.dtype}: pass {name}.astype(np.int64)"
         )
-    has_shape(name, value, (rows,))
+    has_shape(name, value, shape)
     counted = value if ignored is None else value[value != ignored]
     if classes is not None and (counted.size or ignored is None):
         low, high = int(counted.min()), int(counted.max())

@@ -37,4 +37,5 @@ def small_set(seed=0, mirrors=()):
         IdxFile(name, SHAPES[name], sha256(content), hashlib.md5(zipped(content)).hexdigest())
         for name, content in contents.items()
     ]
-    return Source("Small", "", mirrors, *files, validation=5), contents, arrays
+    source = Source("Small", "", mirrors, *files, validation=5, classes=tuple("abcdefghij"))
+    return source, contents, arrays

@@ -82,6 +82,8 @@ def test_each_data_set_is_told_with_its_folder_or_where_it_would_be_downloaded_t
     assert said("MNIST") == told
     assert said("Fashion-MNIST").endswith(str(tmp_path / "cache" / "npbn" / "fashion-mnist"))
     assert said("5,000 digits") == "in the package: datasets.load_mnist_5k()"
+    assert said("1,797 digits") == "others, with scikit-learn: datasets.load_digits()"
+    assert said("your own").endswith(": datasets.load_images(...)")
     assert said("NPBN_DATA") == "not set"
     put(tmp_path / "cache" / "npbn", MNIST)
     assert said("MNIST") == f"in {tmp_path / 'cache' / 'npbn'}"

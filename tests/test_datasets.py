@@ -344,6 +344,21 @@ def test_the_splits_are_slices_of_the_files_divided_by_255(places, flatten, shap
     assert repr(data) == f"Dataset(train={(15, *shape)}, validation={(5, *shape)}, " + (
         f"test={(6, *shape)})"
     )
+    assert [id(pair) for pair in data] == [id(data.train), id(data.validation), id(data.test)]
+
+
+def test_each_data_set_says_what_its_labels_mean(places):
+    folders, contents, _ = places
+    put(folders["data_dir"], contents)
+    assert datasets.load_mnist(folders["data_dir"]).classes == tuple("abcdefghij")
+    assert datasets.load_mnist_5k().classes == tuple("0123456789")
+    assert datasets.Dataset(*datasets.load_mnist_5k()).classes == ()
+
+
+def test_the_classes_of_the_real_sets_are_those_that_are_documented():
+    assert mnist.MNIST.classes == tuple("0123456789")
+    listed = ", ".join(f"{label} {name}" for label, name in enumerate(mnist.FASHION_MNIST.classes))
+    assert f"Labels: {listed}, " in " ".join(datasets.load_fashion_mnist.__doc__.split())
 
 
 # The real sets

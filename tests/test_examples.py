@@ -23,7 +23,7 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
-def run(name, *flags, folder, code=0, **environment):
+def run(name, *flags, folder, code=0, timeout=300, **environment):
     """The example, run in a folder, with what it wrote; it must end with the code."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *flags]
     done = subprocess.run(
@@ -32,7 +32,7 @@ def run(name, *flags, folder, code=0, **environment):
         text=True,
         cwd=folder,
         env=os.environ | environment,
-        timeout=300,
+        timeout=timeout,
     )
     assert done.returncode == code, done.stderr
     return done
@@ -194,6 +194,23 @@ def test_the_forgotten_update_fails_and_is_repaired(tmp_path):
     assert repaired > 0.9
 
 
+def test_the_inputs_of_activations_move_as_the_example_says(tmp_path):
+    done = run("activations.py", folder=tmp_path)
+    assert done.stderr == ""
+    assert (tmp_path / "activations.png").read_bytes().startswith(b"\x89PNG")
+    assert figures(done.stdout, "Without Batch Norm")[0] < 0.5
+    assert figures(done.stdout, "With Batch Norm")[0] > 0.75
+    ends = [
+        abs(float(end))
+        for line in done.stdout.splitlines()
+        if "layer" in line
+        for end in re.findall(r"\d+\.\d", line)
+    ]
+    assert len(ends) == 24
+    assert min(ends[:12]) > 40
+    assert max(ends[12:]) < 6
+
+
 def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path):
     done = run("early_stopping.py", folder=tmp_path)
     history, ended, best, *table = done.stdout.splitlines()
@@ -210,6 +227,53 @@ def test_a_loss_of_ones_own_is_checked_and_withstands_outliers(tmp_path):
     assert "passed (tolerance 1e-07)" in done.stdout
     squared, huber = figures(done.stdout, "squared_error"), figures(done.stdout, "huber")
     assert huber[0] < 0.2 < 2 < squared[0]
+
+
+def test_ones_own_images_are_trained_on(tmp_path):
+    done = run("own_images.py", folder=tmp_path)
+    assert done.stdout.startswith("digit_pictures: 10 classes, Dataset(train=(4")
+    assert figures(done.stdout, "test accuracy")[0] > 0.75
+    assert sum(path.suffix == ".png" for path in tmp_path.glob("digit_pictures/*/*")) == 600
+    again = run("own_images.py", "digit_pictures", "--size", "14", "14", "--grey", folder=tmp_path)
+    assert ", 196)" in again.stdout
+    assert "own_images.py" in run("own_images.py", "--help", folder=tmp_path).stdout
+    done = run("own_images.py", "elsewhere", folder=tmp_path, code=1)
+    assert "there is no folder or file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_convolutional_network_learns_and_parts_from_its_twin(tmp_path):
+    flags = ("--data", "digits", "--epochs", "3", "--quiet")
+    done = run("cnn_mnist_bn.py", *flags, folder=tmp_path, OPENBLAS_NUM_THREADS="1")
+    assert done.stderr == ""
+    for name in ("With Batch Norm", "Without Batch Norm"):
+        assert figures(done.stdout, name)[1] > 0.93
+    without, with_norm = figures(done.stdout, "weights a tenth as large")
+    assert without < 0.3 < 0.9 < with_norm
+    for name in ("cnn_mnist_bn", "cnn_filters", "cnn_feature_maps"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "usage" in run("cnn_mnist_bn.py", "--epochs", "0", folder=tmp_path, code=2).stderr
+
+
+@needs_mnist
+@pytest.mark.slow
+def test_a_convolutional_network_reaches_99_2_percent(tmp_path):
+    done = run("cnn_mnist_bn.py", "--quiet", folder=tmp_path, timeout=900)
+    assert figures(done.stdout, "With Batch Norm")[1] >= 0.992
+    without, with_norm = figures(done.stdout, "learning rate 0.5")
+    assert without < 0.3 < 0.9 < with_norm
+
+
+def test_depth_fails_without_batch_norm(tmp_path):
+    flags = ("--blocks", "8", "--steps", "100")
+    done = run("deep_residual_bn.py", *flags, folder=tmp_path, OPENBLAS_NUM_THREADS="1")
+    plain, norm, residual, both = (
+        figures(done.stdout, f"17 convolutions, {way}  ")[-2]
+        for way in ("plain", "plain, batch norm", "residual", "residual, batch norm")
+    )
+    assert max(plain, residual) < 0.2 < 0.5 < min(norm, both)
+    assert "diverged" in done.stdout
+    assert (tmp_path / "deep_residual_bn.png").exists()
 
 
 def test_the_bars_of_the_main_job_say_whose_they_are(tmp_path):

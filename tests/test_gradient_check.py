@@ -100,6 +100,15 @@ def test_a_check_that_takes_long_shows_how_far_it_is(progress, monkeypatch):
     assert shown == [[looks, looks, progress, 2.0]]
 
 
+def test_labels_may_have_more_axes():
+    each, x = small_network(BatchNorm), batch((4, 3, 3))
+    report = gradient_check(each, x, labels((4, 3)))
+    assert report
+    assert "loss: dx" in report.errors
+    with pytest.raises(ValueError, match=r"^labels: expected shape \(4, 3\), got \(4,\)"):
+        gradient_check(each, x, labels(4))
+
+
 def test_a_large_array_is_checked_along_one_direction_too():
     class LastEntry(Dense):
         """A mistake in one gradient of ten thousand: hardly drawn, yet on the way."""

@@ -1,6 +1,7 @@
 """The lesson's calls: what they print, what they return, what they reproduce."""
 
 import ast
+import dataclasses
 import os
 import signal
 
@@ -121,7 +122,7 @@ class TestNeuralNet:
         net.test(restore_from=path, data=digits)
 
     def test_a_small_test_set_has_as_many_predictions(self, digits, capsys):
-        data = digits._replace(test=(digits.test[0][:30], digits.test[1][:30]))
+        data = dataclasses.replace(digits, test=tuple(each[:30] for each in digits.test))
         net = NeuralNet(lesson.initial_weights(False, 0), ReLU, True)
         net.test(include_individual_predictions=True, data=data)
         _, predictions, single = lines(capsys)

@@ -1,6 +1,8 @@
 """The form in which every data set is returned."""
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +10,29 @@ from numpy.typing import NDArray
 Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-class Dataset(NamedTuple):
-    """Three pairs (images, labels).
+DIGITS = tuple("0123456789")
 
-    images are float32 in [0, 1], of shape (N, 784), or (N, 28, 28, 1) where they were not
-    flattened; labels are int64, from 0 to 9, of shape (N,).
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Three pairs (images, labels); iteration gives them in this order.
+
+    images are float32 in [0, 1], of shape (N, H * W * C), or (N, H, W, C) where they were not
+    flattened; labels are int64 of shape (N,), from 0 to len(classes) - 1.
     """
 
     train: Pair
     validation: Pair
     test: Pair
+    classes: tuple[str, ...] = ()
+    """What each label means; empty in a Dataset of your own that does not say."""
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter((self.train, self.validation, self.test))
 
     def __repr__(self) -> str:
-        parts = (f"{name}={pair[0].shape}" for name, pair in self._asdict().items())
+        names = ("train", "validation", "test")
+        parts = (f"{name}={pair[0].shape}" for name, pair in zip(names, self, strict=True))
         return f"Dataset({', '.join(parts)})"
 
 

@@ -37,6 +37,8 @@ class Source:
     test_labels: IdxFile
     validation: int
     """How many of the training file's first images are the validation set."""
+    classes: tuple[str, ...]
+    """What each label means."""
     other_folders: tuple[str, ...] = ()
     """Folders inside the one that is searched, where other programs put the files."""
     system_folders: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 import os
 
 from npbn import _checks
-from npbn.datasets._dataset import Dataset, pair, to_float
+from npbn.datasets._dataset import DIGITS, Dataset, pair, to_float
 from npbn.datasets._files import IdxFile, Source, find
 from npbn.datasets._idx import read_idx
 
@@ -40,6 +40,7 @@ MNIST = Source(
         md5="ec29112dd5afa0611ce80d1b7f02629c",
     ),
     validation=5_000,
+    classes=DIGITS,
     other_folders=("MNIST/raw",),  # torchvision's
 )
 
@@ -75,6 +76,18 @@ FASHION_MNIST = Source(
         md5="bb300cfdad3c16e7a12a480ee83cd310",
     ),
     validation=5_000,
+    classes=(
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
     # The last one is that of Debian's package, and of a folder that has both data sets.
     other_folders=("FashionMNIST/raw", "fashion-mnist"),
     system_folders=("/usr/share/datasets/fashion-mnist",),
@@ -117,7 +130,7 @@ def load_fashion_mnist(
     FashionMNIST/raw) of NPBN_DATA and of the cache folder; data_dir is the folder of the files
     itself, or has such a sub-folder. Debian's package dataset-fashion-mnist is found, too. All
     else, the errors too, is as load_mnist says. Labels: 0 T-shirt, 1 trouser, 2 pullover, 3 dress,
-    4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
+    4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot, which the Dataset's classes name.
 
     Xiao, Rasul & Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist.
     """
@@ -141,4 +154,5 @@ def _load(
         train=pair(train_images, train_labels, slice(source.validation, None)),
         validation=pair(train_images, train_labels, slice(source.validation)),
         test=pair(test_images, test_labels, slice(None)),
+        classes=source.classes,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npbn import _checks
-from npbn.datasets._dataset import Dataset, pair, to_float
+from npbn.datasets._dataset import DIGITS, Dataset, pair, to_float
 
 FILE = Path(__file__).with_name("mnist_5k.npz")
 SIZE = 833_805
@@ -38,6 +38,7 @@ def load_mnist_5k(*, flatten: bool = True) -> Dataset:
         train=pair(images, labels, TRAIN),
         validation=pair(images, labels, VALIDATION),
         test=pair(images, labels, TEST),
+        classes=DIGITS,
     )
 
 

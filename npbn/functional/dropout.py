@@ -28,6 +28,11 @@ class DropoutOperation(Operation):
         """What each value was multiplied with, a new array."""
         return self._factor.copy()
 
+    @property
+    def mask(self) -> Array:
+        """Which values were kept, a new array of bools."""
+        return self._factor != 0
+
     def forward(self, xp: Any, x: Array, generator: np.random.Generator, y: Array) -> None:
         outside(xp, generator.random, "random")(dtype=np.float32, out=self._drawn)
         xp.greater_equal(self._drawn, self._rate, out=self._kept)
@@ -72,7 +77,7 @@ def dropout_forward(
     x (..., D), float32 or float64; 0 <= rate < 1; rng a Generator or a seed (None: fresh, not
     reproducible). The division keeps the mean, so that inference needs no dropout at all.
     mask: bools, shaped like x, True where a value is kept, instead of a draw. Returns y and the
-    cache; cache.factor is that of each value, 0 or 1 / (1 - rate).
+    cache; cache.factor is that of each value, 0 or 1 / (1 - rate), cache.mask which were kept.
     TypeError or ValueError for arguments of another type, range or shape, or both rng and mask.
     """
     x = checks.batch("x", x)

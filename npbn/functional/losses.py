@@ -60,31 +60,40 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignored_label: int | None = None,
     reduction: str = "mean",
-) -> tuple[Any, Array]:
-    """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
+    return_log_probabilities: bool = False,
+) -> tuple[Any, ...]:
+    """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
-    logits (N, classes), float32 or float64; labels (N,) of any integer type, from 0 to classes - 1.
-    Returns the loss, a float, and dlogits (N, classes). Both keep their digits where p[label] is
-    nearly 1; what would be below the smallest normal number is 0. The options are those of
-    `negative_log_likelihood`: this is the same of log_softmax(logits).
+    logits (..., classes), float32 or float64; labels (...), N in all, of any integer type, from 0
+    to classes - 1. Returns the loss, a float, and dlogits (..., classes). Both keep their digits
+    where p[label] is nearly 1; what would be below the smallest normal number is 0. The options are
+    those of `negative_log_likelihood`: this is the same of log_softmax(logits), which
+    return_log_probabilities=True returns as a third result.
     TypeError or ValueError for arguments of another type, shape or range.
     """
     target = _target(
         "logits", logits, labels, class_weights, label_smoothing, ignored_label, reduction
     )
-    dlogits = np.empty(logits.shape, logits.dtype)
-    operation = _at_work(logits.shape, logits.dtype, get_ident())
+    wanted = checks.flag("return_log_probabilities", return_log_probabilities)
+    dlogits: Array = np.empty(logits.shape, logits.dtype)
+    rows, gradient = logits, dlogits
+    if logits.ndim > 2:
+        labels = labels.reshape(-1)
+        rows, gradient = logits.reshape(len(labels), -1), dlogits.reshape(len(labels), -1)
+    operation = _at_work(rows.shape, rows.dtype, get_ident())
     if target is None:
-        return operation.forward(np, logits, labels, dlogits), dlogits
-    operation.forward(np, logits, target.labels, dlogits)
-    losses, dlogits = target.weighted(operation.losses_of_rows, len(logits) * dlogits)
-    if target.spread is not None:
-        losses -= (target.spread * log_softmax(logits)).sum(-1)
-        dlogits += softmax(logits) * target.spread.sum(-1, keepdims=True) - target.spread
-    return target.reduced(losses, dlogits)
+        loss: Any = operation.forward(np, rows, labels, gradient)
+    else:
+        operation.forward(np, rows, target.labels, gradient)
+        losses, gradient = target.weighted(operation.losses_of_rows, len(rows) * gradient)
+        if target.spread is not None:
+            losses -= (target.spread * log_softmax(rows)).sum(-1)
+            gradient += softmax(rows) * target.spread.sum(-1, keepdims=True) - target.spread
+        loss, dlogits = target.reduced(losses, gradient)
+    return (loss, dlogits, log_softmax(logits)) if wanted else (loss, dlogits)
 
 
 @quiet()
@@ -97,22 +106,22 @@ def negative_log_likelihood(
     ignored_label: int | None = None,
     reduction: str = "mean",
 ) -> tuple[Any, Array]:
-    """The mean over the batch of -log_probabilities[label], and its gradient.
+    """The mean over all labels of -log_probabilities[label], and its gradient.
 
         losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
         loss   = sum(losses) / sum(w[label])
         dlog_p = -t / sum(w[label])
 
     with w the class weights, of which 1 is each that is not given, and s the label smoothing: so
-    PyTorch has it. log_probabilities (N, classes), float32 or float64; labels (N,) of any integer
-    type, from 0 to classes - 1.
+    PyTorch has it. log_probabilities (..., classes), float32 or float64; labels (...), N in all, of
+    any integer type, from 0 to classes - 1.
 
     class_weights: (classes,), of the same type, 0 or more. label_smoothing: from 0 to below 1.
     ignored_label: rows with this label count neither in the loss nor in N, and have no gradient;
     where no row counts, loss and gradient are 0. reduction: "mean"; "sum", not divided; "none":
-    the losses themselves, (N,), and each one's own gradient, -t.
-    Returns the loss, a float, and the gradient (N, classes). TypeError or ValueError for arguments
-    of another type, shape or range.
+    the losses themselves, (...), and each one's own gradient, -t.
+    Returns the loss, a float, and the gradient (..., classes). TypeError or ValueError for
+    arguments of another type, shape or range.
     """
     target = _target(
         "log_probabilities",
@@ -125,13 +134,15 @@ def negative_log_likelihood(
         always=True,
     )
     assert target is not None
-    at_label = target.labels[:, np.newaxis]
-    gradient = np.zeros_like(log_probabilities)
+    rows, at_label = log_probabilities, target.labels[:, np.newaxis]
+    if rows.ndim > 2:
+        rows = rows.reshape(len(at_label), -1)
+    gradient = np.zeros_like(rows)
     np.put_along_axis(gradient, at_label, -1, 1)
-    found = -np.take_along_axis(log_probabilities, at_label, 1)[:, 0]
+    found = -np.take_along_axis(rows, at_label, 1)[:, 0]
     losses, gradient = target.weighted(found, gradient)
     if target.spread is not None:
-        losses -= (target.spread * log_probabilities).sum(-1)
+        losses -= (target.spread * rows).sum(-1)
         gradient -= target.spread
     return target.reduced(losses, gradient)
 
@@ -159,6 +170,7 @@ def squared_error(y: Array, target: Array) -> tuple[float, Array]:
 class _Target(NamedTuple):
     """What is to be made likely: a label a row and, with label smoothing, all classes a little."""
 
+    shape: tuple[int, ...]  # that of the labels, N in all
     labels: Array  # (N,), 0 where a row does not count
     weights: Array  # (N,), the label's class weight, 0 where a row does not count
     spread: Array | None  # (N, classes), w_c s / classes
@@ -173,6 +185,8 @@ class _Target(NamedTuple):
         return counted, gradient * weights[:, np.newaxis]
 
     def reduced(self, losses: Array, gradient: Array) -> tuple[Any, Array]:
+        if len(self.shape) > 1:
+            losses, gradient = losses.reshape(self.shape), gradient.reshape(*self.shape, -1)
         flush(np, gradient)
         if self.reduction == "none":
             return losses, gradient
@@ -196,29 +210,35 @@ def _target(
 ) -> _Target | None:
     """The target, all arguments being checked; None for the usual one, if not always."""
     checks.batch(name, scores)
-    if scores.ndim != 2:
-        raise ValueError(f"{name}: expected shape (N, classes), got {scores.shape}")
-    rows, classes = scores.shape
+    shape, classes = scores.shape[:-1], scores.shape[-1]
     smoothing = checks.number("label_smoothing", label_smoothing, minimum=0.0, below=1.0)
     checks.choice("reduction", reduction, ("mean", "sum", "none"))
     if ignored_label is not None:
         ignored_label = checks.integer("ignored_label", ignored_label)
-    checks.labels(labels, rows, classes, ignored=ignored_label)
+    given = getattr(labels, "shape", None)
+    if given != shape and given == (shape[0], *scores.shape[2:]):
+        raise ValueError(
+            f"labels: expected shape {shape}, got {given}: if axis 1 of {name} has the classes, "
+            f"pass np.moveaxis({name}, 1, -1)"
+        )
+    checks.labels(labels, shape, classes, ignored=ignored_label)
+    if len(shape) > 1:
+        labels = labels.reshape(-1)
     if ignored_label is None:
         if not (always or smoothing or class_weights is not None or reduction != "mean"):
             return None
-        counts = np.ones(rows, bool)
+        counts = np.ones(len(labels), bool)
     else:
         counts = labels != ignored_label
     weights = np.ones(classes, scores.dtype)
     if class_weights is not None:
-        weights = checks.vector("class_weights", class_weights, classes, scores)
+        weights = checks.vector("class_weights", class_weights, classes, weights)
         if not (np.isfinite(weights) & (weights >= 0)).all():
             raise ValueError(f"class_weights: expected finite values of at least 0, got {weights}")
     of_rows = counts.astype(scores.dtype)
     spread = of_rows[:, np.newaxis] * (smoothing / classes * weights) if smoothing else None
     labels = np.where(counts, labels, 0).astype(np.intp)
-    return _Target(labels, of_rows * weights[labels], spread, smoothing, reduction)
+    return _Target(shape, labels, of_rows * weights[labels], spread, smoothing, reduction)
 
 
 class SoftmaxCrossEntropyOperation(Operation):

@@ -30,6 +30,12 @@ class BatchNorm(Layer):
 
         population = momentum * population + (1 - momentum) * batch
 
+    Images (N, H, W, C) have one mean and one variance a channel, over axes (0, 1, 2): a kernel sees
+    every place of an image, so its outputs share them. Two traps when one writes it by hand: over
+    axis 0 alone there would be H * W * C means, one a pixel; and with keepdims=True they come out
+    as (1, 1, 1, C), which no longer fits population statistics of (C,), though it broadcasts
+    against x.
+
     This momentum is that of Keras. That of PyTorch's BatchNorm1d and BatchNorm2d is 1 - momentum:
     their 0.1 is 0.9 here.
 

@@ -1,7 +1,7 @@
 """A plan: the passes of layers run one after another, for one shape, type and mode."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,11 +103,12 @@ class Plan:
             with self._naming(layers[place]):
                 self.shapes.append(layers[place].output_shape(self.shapes[place]))
         # The array in which a pass finds its x, if it is the plan's, and whether nobody else needs
-        # it. Where no backward pass follows, a few vectors are enough for all.
+        # it; those that are needed again where a part ends. Where no backward pass follows, two
+        # vectors are enough beside these.
         x: Array | None = None
         is_free, vectors = False, _Vectors(self.shapes[start + 1 :], self.dtype)
         begun = self._begun()
-        kept: list[Array | None] = [None] * len(begun)  # where their x lies
+        kept: list[Array | None] = [None] * len(begun)  # before a reader's layer: no vector's
         for place in range(start, end):
             x_shape, y_shape = self.shapes[place : place + 2]
             with self._naming(layers[place]):
@@ -135,7 +136,7 @@ class Plan:
             if is_free and operation.y_over_x and not reads_x:
                 each.y = x
             elif not keeps:
-                each.y = vectors.next(y_shape, [x, *kept])
+                each.y = vectors.next(y_shape, (x, *kept))
             elif place + 1 < len(layers) or reads_y or self.moves or self._readers:
                 each.y = np.empty(y_shape, self.dtype)
             x, is_free = each.y, not reads_y
@@ -204,8 +205,18 @@ class Plan:
         }
         self.nbytes = sum(each.nbytes for key, each in own.items() if key not in others)
 
-    def forward(self, xp: Any, layers: Layers, x: Array, out: Array | None) -> Array:
-        """y: a new array, or out, if the last pass may write into it; else an array of the plan."""
+    def forward(
+        self,
+        xp: Any,
+        layers: Layers,
+        x: Array,
+        out: Array | None,
+        watch: Callable[[Array], None] | None = None,
+    ) -> Array:
+        """y: a new array, or out, if the last pass may write into it; else an array of the plan.
+
+        watch: called with what each pass made, which a later one may write over.
+        """
         self.x, last = x, self.passes[-1]
         self._waiting.clear()
         self.gives_away = last.y is None and not (last.is_readers or last.operation.y_is_view)
@@ -217,6 +228,8 @@ class Plan:
                 arrays = each.arrays("forward", x=x, y=each.y)
                 xp.block(_title("forward", layers[place]), arrays)
             x = each.run(xp, x)
+            if watch is not None:
+                watch(x)
             if each.is_readers and self.shapes[place + 1 :][:1] != [x.shape]:
                 if place + 1 < len(layers):
                     each.check_for_next(x)
@@ -302,7 +315,7 @@ class Plan:
         """Where each pass but the first writes its dx: in a vector that is free, or over dy."""
         vectors = _Vectors(self.shapes[1:-1], self.dtype)
         # The array in which a pass finds its dy, if it is the plan's, and whether nobody else needs
-        # it; those that are read again where the part begins at whose end they are kept.
+        # it; those that are needed again where a part begins.
         dy: Array | None = None
         is_free, kept = False, list[Array | None]()
         for place in range(len(self.passes) - 1, -1, -1):
@@ -312,15 +325,17 @@ class Plan:
                 continue
             operation = each.operation
             operation.prepare_backward()
-            if operation.ends:
+            if operation.begins:
+                kept.pop()
+            elif operation.ends:
                 kept.append(dy)
                 is_free = False
-            elif operation.begins:
-                kept.pop()
             if operation.dx_is_view:
                 dy = None if dy is None else dy.reshape(self.shapes[place])
-            elif place > 0 and not (operation.dx_over_dy and is_free):
-                dy, is_free = vectors.next(self.shapes[place], [dy, *kept]), True
+            else:
+                if place > 0 and not (operation.dx_over_dy and is_free):
+                    dy = vectors.next(self.shapes[place], (dy, *kept))
+                is_free = True
             each.dx = dy
         self._is_laid_out = True
         self._measure()
@@ -337,20 +352,20 @@ def _owner(array: Array) -> Array:
 
 
 class _Vectors:
-    """Room for arrays one after another, as little as they need."""
+    """Places for arrays, each of which is over when it is not in use any more."""
 
     def __init__(self, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> None:
         self._size, self._dtype = max(map(math.prod, shapes), default=0), dtype
         self._vectors: list[Array] = []
 
-    def next(self, shape: Shape, needed: Sequence[Array | None]) -> Array:
-        """An array of that shape, in a vector where none of those lies that are still needed."""
-        taken = {id(_owner(each)) for each in needed if each is not None}
-        free = [each for each in self._vectors if id(each) not in taken]
-        if not free:
-            free = [np.empty(self._size, self._dtype)]
-            self._vectors += free
-        return free[0][: math.prod(shape)].reshape(shape)
+    def next(self, shape: Shape, in_use: Sequence[Array | None]) -> Array:
+        """An array of that shape, where none of those in use lies."""
+        taken = {id(_owner(each)) for each in in_use if each is not None}
+        vector = next((each for each in self._vectors if id(each) not in taken), None)
+        if vector is None:
+            vector = np.empty(self._size, self._dtype)
+            self._vectors.append(vector)
+        return vector[: math.prod(shape)].reshape(shape)
 
 
 def check_same_shape(layer: "Layer", shape: Shape, result: Shape) -> None:

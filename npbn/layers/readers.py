@@ -1,5 +1,6 @@
 """How the layers of a reader run in a network: as they are written."""
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -250,10 +251,14 @@ def shadow(layer: "Layer") -> "Layer":
             vars(other).update({name: shadowed(each) for name, each in value._lasting().items()})
             vars(other)["_owner"] = value._owner
             return other
-        if type(value) is dict:
-            return {name: shadowed(each) for name, each in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(map(shadowed, value))
+        if isinstance(value, tuple):
+            items = map(shadowed, value)
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if isinstance(value, list | dict):
+            other = known[id(value)] = copy.copy(value)
+            for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+                other[key] = shadowed(each)
+            return other
         return value
 
     return shadowed(layer)

@@ -39,6 +39,8 @@ class Loss:
         self.ignored_label = self.options.get("ignored_label") if self.takes_labels else None
         if self.options.get("reduction") == "none" and self.is_own:
             raise ValueError('loss: expected one number a batch, got reduction="none"')
+        if self.options.get("return_log_probabilities") and self.is_own:
+            raise ValueError("loss: expected (loss, gradient), got return_log_probabilities=True")
         self.name = getattr(function, "__name__", type(function).__name__)
 
     @property
@@ -55,7 +57,7 @@ class Loss:
                     f"network: expected an output (N, classes), got {shape} for {name}"
                 )
             try:
-                checks.labels(targets, *shape, name, self.ignored_label)
+                checks.labels(targets, shape[:1], shape[1], name, self.ignored_label)
             except TypeError as error:
                 if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
                     raise TypeError(f"{error}, or {_REGRESSION}") from None

@@ -33,7 +33,7 @@ def taped_step(network: "Sequential", images: Array, labels: Array | None, optim
         if labels is not None:
             if logits.ndim != 2:
                 raise ValueError(f"labels: expected outputs (N, classes), got {logits.shape}")
-            checks.labels(labels, *logits.shape)
+            checks.labels(labels, logits.shape[:1], logits.shape[1])
             plan.is_finite(tape)
             plan.follow(tape, True)
             loss = SoftmaxCrossEntropyOperation(logits.shape, logits.dtype)

@@ -74,7 +74,7 @@ class _BeginOperation(Operation):
     dy: Array  # that of x itself
 
     def forward(self, xp: Any, x: Array, y: Array | None) -> Array:
-        self.x = x
+        self.kept = x
         return x
 
     def backward(self, xp: Any, dy: Array, dx: Array) -> None:
@@ -88,7 +88,7 @@ class _EndOperation(Operation):
     begin: _BeginOperation
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
-        xp.add(x, self.begin.x, out=y)
+        xp.add(x, self.begin.kept, out=y)
 
     def backward(self, xp: Any, dy: Array, dx: Array | None) -> Array:
         self.begin.dy = dy

@@ -26,6 +26,7 @@ from npbn.network.loading import differences
 from npbn.network.loss import Loss, LossFunction
 from npbn.network.one_step import taped_step
 from npbn.network.summary import common_dtype, size, table
+from npbn.network.watching import LayerRun, watched_run
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.numerics.tape import Tape
 
@@ -213,34 +214,44 @@ class Sequential(LayerList):
     # Inference
 
     @np.errstate(all="ignore")
-    def predict_probabilities(self, x: Array, *, statistics: Statistics = "population") -> Array:
+    def predict_probabilities(
+        self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
+    ) -> Array:
         """softmax of the network's output, (N, classes), in inference.
 
-        With statistics="batch" the whole of x is one batch, whose own statistics normalize it. A
-        pending backward pass stays as it was. TypeError or ValueError for an x of another type or
-        shape.
+        With statistics="batch" the whole of x is one batch, whose own statistics normalize it.
+        mask: which steps of sequences are some, as for forward. A pending backward pass stays as it
+        was. TypeError or ValueError for an x of another type or shape.
         """
-        return np.concatenate([functional.softmax(y) for y in self._inferred(x, statistics)])
+        outputs = self._inferred(x, statistics, mask)
+        return np.concatenate([functional.softmax(y) for y in outputs])
 
-    def predict(self, x: Array, *, statistics: Statistics = "population") -> NDArray[np.intp]:
+    def predict(
+        self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
+    ) -> NDArray[np.intp]:
         """The class of each row, (N,): the place of its largest output, or of a NaN."""
-        return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics)])
+        return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics, mask)])
 
     def accuracy(
-        self, images: Array, labels: Array, *, statistics: Statistics = "population"
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        statistics: Statistics = "population",
+        mask: Array | None = None,
     ) -> float:
         """The share of images whose predicted class is their label, a float from 0 to 1.
 
         images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1.
         """
         checks.batch("images", images)
-        labels, predicted, classes = checks.labels(labels, len(images)), [], 0
-        for y in self._inferred(images, statistics):
+        labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
+        for y in self._inferred(images, statistics, mask):
             if y.ndim != 2:
                 raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
             if y.shape[1] != classes:
                 classes = y.shape[1]
-                checks.labels(labels, len(images), classes)
+                checks.labels(labels, (len(images),), classes)
             predicted.append(y.argmax(1))
         return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
 
@@ -251,6 +262,7 @@ class Sequential(LayerList):
         *,
         loss: LossFunction = functional.softmax_cross_entropy,
         statistics: Statistics = "population",
+        mask: Array | None = None,
     ) -> Evaluation:
         """Loss, accuracy and confusion matrix on x (N, ...) and its targets: print it.
 
@@ -258,22 +270,45 @@ class Sequential(LayerList):
         labels, of squared_error say, accuracy and confusion are None. Rows of an ignored label
         count nowhere. TypeError or ValueError for x or targets of another type, shape or range.
         """
-        return evaluated(self, x, targets, Loss(loss), statistics, "targets")
+        return evaluated(self, x, targets, Loss(loss), statistics, "targets", mask)
 
-    def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
+    def _inferred(
+        self, x: Array, statistics: Statistics, mask: Array | None = None
+    ) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""
         mode = Mode(False, checks.mode(False, statistics), keeps=False)
         self._check_type(x)
+        if mask is not None:
+            checks.row_mask("mask", mask, len(x))
         rows = rows_at_a_time(self._steps, x)
         if mode.statistics == "batch":
             rows = len(x)
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
+            if mask is not None:
+                mode = mode._replace(mask=mask[start : start + rows])
             plan = self._plan_for(block, mode)
             with computing():
                 y = plan.forward(np, self._steps, block, None)
             yield y
             self._release(plan)
+
+    def layer_by_layer(self, x: Array, *, statistics: Statistics = "population") -> list[LayerRun]:
+        """What each layer is given and what it makes of it in inference: (name, layer, x, y) each.
+
+            for name, layer, x, y in network.layer_by_layer(images):
+                print(name, y.mean(), y.std())
+
+        In the order in which they end; name is what messages call a layer, "layer 3, ReLU()". Of a
+        network within it is its layers, of a Residual its layers and itself; a layer of a reader's
+        own is one, whatever it holds. The whole of x is one batch, whose own statistics normalize
+        it with statistics="batch". All x and y are new arrays, so pass some hundred rows.
+        Parameters, statistics and a pending backward pass stay as they were.
+        TypeError or ValueError for an x of another type or shape.
+        """
+        statistics = checks.mode(False, statistics)
+        self._check_type(x)
+        return watched_run(self._steps, x, statistics)
 
     def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.

@@ -35,25 +35,29 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignored_label: int | None = None,
     reduction: str = "mean",
-) -> tuple[Any, Array]:
-    """The mean over the batch of -log(softmax(logits)[label]), and its gradient.
+    return_log_probabilities: bool = False,
+) -> tuple[Any, ...]:
+    """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
-    logits (N, classes), labels (N,) integers. Returns the loss and dlogits (N, classes). The
-    options are those of negative_log_likelihood, with which, written as its composition with
-    log_softmax, the gradient is dlogits = dlog_p - p * sum(dlog_p).
+    logits (..., classes), labels (...) integers, N in all. Returns the loss, dlogits (..., classes)
+    and, if they are asked for, log(p). The options are those of negative_log_likelihood, with
+    which, written as its composition with log_softmax, the gradient is
+    dlogits = dlog_p - p * sum(dlog_p).
     """
+    log_p = log_softmax(logits)
     loss, dlog_p = negative_log_likelihood(
-        log_softmax(logits),
+        log_p,
         labels,
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         ignored_label=ignored_label,
         reduction=reduction,
     )
-    return loss, dlog_p - softmax(logits) * dlog_p.sum(-1, keepdims=True)
+    dlogits = dlog_p - softmax(logits) * dlog_p.sum(-1, keepdims=True)
+    return (loss, dlogits, log_p) if return_log_probabilities else (loss, dlogits)
 
 
 def negative_log_likelihood(
@@ -65,23 +69,23 @@ def negative_log_likelihood(
     ignored_label: int | None = None,
     reduction: str = "mean",
 ) -> tuple[Any, Array]:
-    """The mean over the batch of -log_probabilities[label], and its gradient.
+    """The mean over all labels of -log_probabilities[label], and its gradient.
 
         losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
         loss   = sum(losses) / sum(w[label])
         dlog_p = -t / sum(w[label])
 
-    with w the class weights and s the label smoothing. log_probabilities (N, classes), labels (N,)
-    integers. Rows of the ignored label have no target: they are in no sum. reduction: "mean";
-    "sum", not divided; "none": the losses (N,), and each one's own gradient.
+    with w the class weights and s the label smoothing. log_probabilities (..., classes), labels
+    (...) integers. Rows of the ignored label have no target: they are in no sum. reduction: "mean";
+    "sum", not divided; "none": the losses (...), and each one's own gradient.
     """
-    rows, classes = np.arange(len(labels)), log_probabilities.shape[-1]
-    counted = rows if ignored_label is None else rows[labels != ignored_label]
-    weights = np.ones(classes, log_probabilities.dtype) if class_weights is None else class_weights
-    one_hot, target = np.zeros_like(log_probabilities), np.zeros_like(log_probabilities)
-    one_hot[counted, labels[counted]] = 1
-    smooth = (1 - label_smoothing) * one_hot + label_smoothing / classes
-    target[counted] = (weights * smooth)[counted]
+    classes, dtype = log_probabilities.shape[-1], log_probabilities.dtype
+    weights = np.ones(classes, dtype) if class_weights is None else class_weights
+    labels = labels[..., np.newaxis]
+    # No label is None: then every row counts.
+    counted = (labels != ignored_label).astype(dtype)
+    one_hot = counted * (labels == np.arange(classes))
+    target = weights * ((1 - label_smoothing) * one_hot + label_smoothing / classes * counted)
     losses = -(target * log_probabilities).sum(-1)
     if reduction == "none":
         return losses, -target

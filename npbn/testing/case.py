@@ -62,6 +62,7 @@ class Case:
     shapes: shapes of the first argument, the first of them of some 30 values, which tests go
         through one by one, then whatever the operation may treat in another way.
     is_loss: `<name>` returns a number and the gradient of its first argument.
+    also: the names of what a loss returns after these two.
     has_kinks: whether the derivative jumps somewhere, as ReLU's does at 0.
     shares: the names of numbers among the inputs that must be below 1.
     free_axes: the name of an argument -> how many of its first axes may have any length.
@@ -73,6 +74,7 @@ class Case:
     layers: Mapping[str, MakeLayer] = dataclasses.field(default_factory=dict)
     shapes: tuple[Shape, ...] = BATCHES
     is_loss: bool = False
+    also: tuple[str, ...] = ()
     has_kinks: bool = False
     shares: tuple[str, ...] = ()
     variant: str = ""
@@ -102,7 +104,7 @@ class Case:
     def forward(self, room: ModuleType, inputs: Inputs, **options: Any) -> tuple[Any, Any]:
         """y and the cache, None where there is none; of a loss its value and its gradient."""
         result = self.function(room)(**inputs, **options)
-        return result if isinstance(result, tuple) else (result, None)
+        return result[:2] if isinstance(result, tuple) else (result, None)
 
     def backward(
         self, room: ModuleType, dy: Array, cache: Any, inputs: Inputs, **options: Any
@@ -122,9 +124,10 @@ class Case:
 
         dy: None for a random one. A loss, and softmax, take none.
         """
-        y, cache = self.forward(room, inputs)
         if self.is_loss:
-            return {"loss": y, self.gradients[0]: cache}
+            found = self.function(room)(**inputs)
+            return dict(zip(("loss", *self.gradients, *self.also), found, strict=True))
+        y, cache = self.forward(room, inputs)
         if not self.gradients:
             return {"y": y}
         if dy is None:

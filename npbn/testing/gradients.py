@@ -68,7 +68,7 @@ def gradient_check(
         dy = rng.standard_normal(y.shape)
         scalars: dict[str, Scalar] = {"": lambda y: (float(np.vdot(y, dy)), dy)}
         if labels is not None:
-            checks.labels(labels, len(x), y.shape[-1])
+            checks.labels(labels, y.shape[:-1], y.shape[-1])
             scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
         found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
     shown = "a random dy" if labels is None else "a random dy, and the loss"

@@ -69,6 +69,7 @@ OTHER_SHAPES = {
 NO_NUMBERS = [None, True, "0.1", [0.1], np.array(0.1), np.array([0.1]), 1j, np.bool_(False), {}]
 NO_POSITIVE = [-0.1, -1e-300, -1, float("nan"), float("inf"), -float("inf"), np.float32(-1)]
 NO_SHARE = [1, 1.0, 2.5, np.float64(1)]
+NO_FLAGS = [0, 1, None, "no"]
 NO_COUNT = [0, -1, 1.5, None, True, "2"]
 NO_FLAG = [0, 1, None, "yes", np.ones(2, bool)]
 NO_PADDING = [-1, 1.5, None, True, "full", [1], [1, 2, 3], [[1, 2, 3], 1], [["1", 0], 0], [-1, 0]]
@@ -161,7 +162,7 @@ def wrong_inputs(case, inputs):
     defaults = inspect.signature(case.function(functional)).parameters
     for key, right in inputs.items():
         if isinstance(right, np.ndarray) and right.dtype.kind in "iu":
-            yield from ((key, each, "expected") for each in no_labels(right, inputs[x].shape[1]))
+            yield from ((key, each, "expected") for each in no_labels(right, inputs[x].shape[-1]))
         elif isinstance(right, np.ndarray):
             free = case.free_axes.get(key, 0)
             still_right = (
@@ -178,6 +179,8 @@ def wrong_inputs(case, inputs):
                     yield key, wrong, message
         elif key == "ignored_label":
             yield from ((key, each, "expected") for each in (1.5, True, "2", [1]))
+        elif isinstance(right, bool):
+            yield from ((key, each, "expected True or False") for each in NO_FLAGS)
         elif key == "rng":
             yield from ((key, each, "expected") for each in NO_GENERATORS)
         elif type(right) is float:
@@ -301,7 +304,7 @@ def bad_calls_of(subject, layer, x, dy, mode):
         yield partial(layer.backward, wrong), ["dy"], message
     for out, message in wrong_outs(x, [dy]):
         yield backward(input_gradient=True, out=out), ["out"], message
-    for flag in (0, 1, None, "no"):
+    for flag in NO_FLAGS:
         yield backward(input_gradient=flag), ["input_gradient"], "expected True or False"
     message = "nothing to write: pass input_gradient=True"
     yield backward(input_gradient=False, out=np.empty_like(x)), ["out"], message

@@ -1,6 +1,7 @@
 """A layer of one's own that holds layers: they belong to it, wherever it keeps them."""
 
 import copy
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
@@ -9,11 +10,24 @@ from small_network import Identity, Residual, assert_same, batch, copies, labels
 
 from npbn import SGD, BatchNorm, Dense, Dropout, Layer, ReLU, Sequential, Tanh, fit, gradient_check
 
+Four = namedtuple("Four", "dense norm dropout tanh")
+
+
+class Layers(list):
+    """A reader's own kind of list."""
+
+
 # How the four layers are kept, and what their names are.
 KEPT = {
     "a network": (Sequential, "0 1 2 3"),
     "a list": (list, "0 1 2 3"),
     "a tuple": (tuple, "0 1 2 3"),
+    "a named tuple": (lambda four: Four(*four), "0 1 2 3"),
+    "a list of one's own": (lambda four: Layers(four), "0 1 2 3"),
+    "an ordered dict": (
+        lambda four: OrderedDict(zip("abcd", four, strict=True)),
+        "a b c d",
+    ),
     "a dict": (lambda four: dict(zip("abcd", four, strict=True)), "a b c d"),
     "a dict of lists": (
         lambda four: {"a": [four[0], (four[1],)], "b": four[2:]},
@@ -125,6 +139,18 @@ def test_their_statistics_wait_until_those_of_all_layers_are_finite(kind):
     network.layers[2].weight[0] = 1
     network.forward(batch(), training=True)
     assert all((network.state[name] != before[name]).any() for name in before)
+
+
+@each_way
+def test_prediction_leaves_their_pending_pass_alone(keep, names):
+    network, twin = network_of(Block(keep)), network_of(Block(keep))
+    x = batch()
+    dy = np.cos(network.forward(x, training=True))
+    twin.forward(x, training=True)
+    network.predict(batch(7))
+    network.backward(dy)
+    twin.backward(dy)
+    np.testing.assert_array_equal(network.gradient_vector, twin.gradient_vector)
 
 
 class Thrice(Layer):

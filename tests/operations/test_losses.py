@@ -1,14 +1,18 @@
 """Softmax and the losses: reference, functional and PyTorch agree, their laws hold."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from npbn import functional, reference
 from npbn.testing import CASES
 
+LOSSES_OF_LABELS = ["softmax_cross_entropy", "negative_log_likelihood"]
+REDUCTIONS = ["mean", "sum", "none"]
 INTEGERS = [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64]
 
 
@@ -27,12 +31,14 @@ def test_softmax_agrees_with_pytorch(shape, dtype, assert_close):
     assert_close(functional.softmax(logits), theirs.numpy())
 
 
-def test_cross_entropy_agrees_with_pytorch(dtype, assert_close):
+@pytest.mark.parametrize("shape", [(60, 10), (6, 3, 4), (2, 3, 4, 5)], ids=str)
+def test_cross_entropy_agrees_with_pytorch(shape, dtype, assert_close):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
-    inputs = make("softmax_cross_entropy", (60, 10), dtype)
+    inputs = make("softmax_cross_entropy", shape, dtype)
     loss, dlogits = functional.softmax_cross_entropy(**inputs)
     logits = torch.from_numpy(inputs["logits"]).requires_grad_()
-    theirs = torch.nn.functional.cross_entropy(logits, torch.from_numpy(inputs["labels"]))
+    labels = torch.from_numpy(inputs["labels"])
+    theirs = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), labels)
     theirs.backward()
     assert_close(np.asarray(loss, dtype), theirs.detach().numpy())
     assert_close(dlogits, logits.grad.numpy())
@@ -52,11 +58,12 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
-def test_options_agree_with_pytorch(name, reduction, options, dtype, assert_close):
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
+@pytest.mark.parametrize("shape", [(60, 10), (3, 4, 5, 10)], ids=str)
+def test_options_agree_with_pytorch(shape, name, reduction, options, dtype, assert_close):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle here, and is not installed")
-    scores, labels = make("softmax_cross_entropy", (60, 10), dtype).values()
+    scores, labels = make("softmax_cross_entropy", shape, dtype).values()
     options = dict(options)
     if name == "negative_log_likelihood":
         scores = functional.log_softmax(scores)
@@ -76,13 +83,13 @@ def test_options_agree_with_pytorch(name, reduction, options, dtype, assert_clos
     function = torch.nn.functional.nll_loss
     if name == "softmax_cross_entropy":
         function = torch.nn.functional.cross_entropy
-    tensor = torch.from_numpy(scores).requires_grad_()
+    tensor = torch.from_numpy(np.moveaxis(scores, -1, 1).copy()).requires_grad_()
     expected = function(tensor, torch.from_numpy(labels), **theirs)
     expected.sum().backward()
     loss, gradient = getattr(functional, name)(scores, labels, reduction=reduction, **options)
     assert type(loss) is float or (reduction == "none" and loss.dtype == dtype)
     assert_close(np.asarray(loss, dtype), expected.detach().numpy())
-    assert_close(gradient, tensor.grad.numpy())
+    assert_close(gradient, tensor.grad.movedim(1, -1).numpy())
 
 
 @pytest.mark.parametrize("shape", [(60, 10), (2, 3, 4, 5)], ids=str)
@@ -189,27 +196,56 @@ def test_squared_error_is_symmetric_and_zero_at_the_target(rows, seed):
     np.testing.assert_allclose(y - rows * dy, target, atol=1e-12)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
-def test_functional_and_reference_reduce_alike(name, reduction, exact, assert_close):
-    inputs = make(f"{name}, with options", (60, 10)) | {"reduction": reduction}
-    loss, gradient = getattr(functional, name)(**inputs)
-    true_loss, true_gradient = getattr(reference, name)(**exact(inputs))
-    assert_close(np.asarray(loss), true_loss)
-    assert_close(gradient, true_gradient)
+@law
+@given(array_shapes(min_dims=2, max_dims=5, max_side=4), seeds, st.sampled_from(REDUCTIONS))
+def test_more_axes_have_the_bits_of_their_rows(shape, seed, reduction):
+    for name in LOSSES_OF_LABELS:
+        for inputs in (
+            make(name, shape, seed=seed),
+            make(f"{name}, with options", shape, seed=seed) | {"reduction": reduction},
+        ):
+            (key, scores), (_, labels) = list(inputs.items())[:2]
+            rows = {key: scores.reshape(-1, shape[-1]), "labels": labels.reshape(-1)}
+            found = getattr(functional, name)(**inputs)
+            expected = getattr(functional, name)(**inputs | rows)
+            shapes = [shape] * len(found)
+            shapes[0] = shape[:-1] if inputs.get("reduction") == "none" else ()
+            for one, other, its_shape in zip(found, expected, shapes, strict=True):
+                np.testing.assert_array_equal(one, np.reshape(other, its_shape), strict=True)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("shape", [(60, 10), (2, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
+def test_functional_and_reference_reduce_alike(name, shape, reduction, exact, assert_close):
+    inputs = make(f"{name}, with options", shape) | {"reduction": reduction}
+    found = getattr(functional, name)(**inputs)
+    expected = getattr(reference, name)(**exact(inputs))
+    for one, other in zip(found, expected, strict=True):
+        assert_close(np.asarray(one), other)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2}, {"reduction": "none"}], ids=str)
+@pytest.mark.parametrize("room", [functional, reference])
+def test_log_probabilities_come_with_the_cross_entropy_if_asked_for(room, options, shape, dtype):
+    inputs = make("softmax_cross_entropy", shape, dtype) | options
+    expected = *room.softmax_cross_entropy(**inputs), room.log_softmax(inputs["logits"])
+    found = room.softmax_cross_entropy(**inputs, return_log_probabilities=True)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_cross_entropy_is_the_likelihood_of_the_log_softmax(assert_close):
     inputs = make("softmax_cross_entropy, with options", (60, 10))
-    loss, dlogits = functional.softmax_cross_entropy(**inputs)
-    logits = inputs.pop("logits")
-    other, dlog_p = functional.negative_log_likelihood(functional.log_softmax(logits), **inputs)
+    loss, dlogits, log_p = functional.softmax_cross_entropy(**inputs)
+    logits, _ = inputs.pop("logits"), inputs.pop("return_log_probabilities")
+    other, dlog_p = functional.negative_log_likelihood(log_p, **inputs)
     assert loss == pytest.approx(other, rel=1e-14)
     # As log_softmax says of its gradient.
     assert_close(dlogits, dlog_p - functional.softmax(logits) * dlog_p.sum(-1, keepdims=True))
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
 @pytest.mark.parametrize("room", [functional, reference])
 def test_ignored_rows_are_as_if_they_were_not_there(name, room):
     scores, labels = make(name, (60, 10)).values()
@@ -223,7 +259,7 @@ def test_ignored_rows_are_as_if_they_were_not_there(name, room):
         assert not whole[:20].any()
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
 @pytest.mark.parametrize("room", [functional, reference])
 def test_where_every_row_is_ignored_loss_and_gradient_are_0(name, room):
     scores, labels = make(name).values()
@@ -232,7 +268,7 @@ def test_where_every_row_is_ignored_loss_and_gradient_are_0(name, room):
     assert not gradient.any()
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
 def test_options_that_change_nothing_change_no_bit(name, dtype):
     inputs = make(name, (60, 10), dtype)
     loss, gradient = getattr(functional, name)(**inputs)
@@ -419,7 +455,7 @@ def test_wrong_labels_are_refused(labels, error, message):
         ({"reduction": None}, ValueError, "^reduction: expected 'mean'"),
     ],
 )
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood"])
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
 def test_wrong_options_are_refused(name, options, error, message):
     inputs = make(name)
     inputs["labels"][2] = -1
@@ -427,9 +463,23 @@ def test_wrong_options_are_refused(name, options, error, message):
         getattr(functional, name)(**inputs, **{"ignored_label": -1} | options)
 
 
-def test_cross_entropy_needs_one_row_an_example():
-    with pytest.raises(ValueError, match=r"^logits: expected shape \(N, classes\)"):
-        functional.softmax_cross_entropy(np.ones((2, 3, 4)), np.zeros((2, 3), int))
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((2, 3, 4), r": pass labels.argmax\(2\) if they are one-hot"),
+        ((2, 3, 1), r": pass labels\[:, :, 0\]"),
+        ((2, 4), r": if axis 1 of {scores} has the classes, pass np.moveaxis\({scores}, 1, -1\)"),
+        ((6,), ""),
+        ((2,), ""),
+        ((3, 2), ""),
+    ],
+)
+@pytest.mark.parametrize("name", LOSSES_OF_LABELS)
+def test_labels_of_another_shape_are_refused(name, shape, advice):
+    scores = make(name, (2, 3, 4))
+    message = r"^labels: expected shape \(2, 3\), got " + re.escape(str(shape))
+    with pytest.raises(ValueError, match=message + advice.format(scores=next(iter(scores))) + "$"):
+        getattr(functional, name)(**scores | {"labels": np.zeros(shape, int)})
 
 
 @pytest.mark.parametrize(

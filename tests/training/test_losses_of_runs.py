@@ -210,6 +210,11 @@ def wrong(result):
             'one number a batch, got reduction="none"',
         ),
         (
+            partial(functional.softmax_cross_entropy, return_log_probabilities=True),
+            ValueError,
+            r"^loss: expected \(loss, gradient\), got return_log_probabilities=True",
+        ),
+        (
             partial(functional.softmax_cross_entropy, class_weights=np.ones(4, np.float32)),
             ValueError,
             r"^class_weights: expected shape \(3,\), got \(4,\)",

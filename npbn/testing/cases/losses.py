@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npbn.testing.case import BATCHES, Case, Inputs, MakeInputs, Shape, normal
+from npbn.testing.case import Case, Inputs, MakeInputs, Shape, normal
 
 
 def _softmax(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
@@ -12,17 +12,17 @@ def _softmax(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
 
 
 def _softmax_cross_entropy(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
-    rows, classes = int(np.prod(shape[:-1])), shape[-1]
-    logits = 3 * normal(rng, (rows, classes), dtype)
-    return {"logits": logits, "labels": rng.integers(classes, size=rows)}
+    logits = 3 * normal(rng, shape, dtype)
+    return {"logits": logits, "labels": rng.integers(shape[-1], size=shape[:-1])}
 
 
 def _with_options(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
     inputs = _softmax_cross_entropy(rng, shape, dtype)
+    labels = np.unique(inputs["labels"])
     return inputs | {
         "class_weights": rng.uniform(0.5, 2, shape[-1]).astype(dtype),
         "label_smoothing": 0.2,
-        "ignored_label": int(inputs["labels"][0]) if len(set(inputs["labels"])) > 1 else -1,
+        "ignored_label": int(inputs["labels"].flat[0]) if len(labels) > 1 else -1,
         "reduction": "mean",
     }
 
@@ -41,19 +41,30 @@ def _squared_error(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs
     return {"y": normal(rng, shape, dtype), "target": normal(rng, shape, dtype)}
 
 
-_LABELLED: dict[str, Any] = {
-    "shapes": tuple(shape for shape in BATCHES if len(shape) == 2),
+_OPTIONS: dict[str, Any] = {
     "is_loss": True,
+    "shares": ("label_smoothing",),
+    "variant": "with options",
 }
-_OPTIONS: dict[str, Any] = _LABELLED | {"shares": ("label_smoothing",), "variant": "with options"}
 _LIKELIHOOD = ("dlog_probabilities",)
 
 CASES = (
     Case("softmax", _softmax),
     Case("log_softmax", _softmax),
-    Case("softmax_cross_entropy", _softmax_cross_entropy, ("dlogits",), **_LABELLED),
-    Case("softmax_cross_entropy", _with_options, ("dlogits",), **_OPTIONS),
-    Case("negative_log_likelihood", _likelihood(_softmax_cross_entropy), _LIKELIHOOD, **_LABELLED),
+    Case("softmax_cross_entropy", _softmax_cross_entropy, ("dlogits",), is_loss=True),
+    Case(
+        "softmax_cross_entropy",
+        lambda *given: _with_options(*given) | {"return_log_probabilities": True},
+        ("dlogits",),
+        also=("log_probabilities",),
+        **_OPTIONS,
+    ),
+    Case(
+        "negative_log_likelihood",
+        _likelihood(_softmax_cross_entropy),
+        _LIKELIHOOD,
+        is_loss=True,
+    ),
     Case("negative_log_likelihood", _likelihood(_with_options), _LIKELIHOOD, **_OPTIONS),
     Case("squared_error", _squared_error, ("dy",), is_loss=True),
 )

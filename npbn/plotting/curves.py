@@ -1,4 +1,4 @@
-"""Figures, built without pyplot: no window, no global state. `figure.savefig(path)` keeps one."""
+"""Accuracies and losses over training steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbn import _checks
+from npbn.plotting.figures import COLOURS, axes_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's palette less its yellow: these stay apart for colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-
 
 # Where an accuracy axis has its marks; see _spread.
 _MARKS = (0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1)
@@ -47,7 +44,7 @@ def training_accuracies(
     checked = {
         name: _points(name, values, batches_per_sample) for name, values in _named(curves).items()
     }
-    axes = _axes(ax)
+    axes = axes_in(ax, (8, 5))
     for index, (name, (steps, accuracies)) in enumerate(checked.items()):
         axes.plot(
             steps,
@@ -214,15 +211,3 @@ def _accuracies(name: str, values: Any) -> _checks.Array:
             f"{name}: expected accuracies from 0 to 1, got {accuracies[where]} in place {where}"
         )
     return accuracies
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """ax, checked, or the axes of a new figure that pyplot does not know."""
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    if ax is None:
-        return Figure(figsize=(8, 5), layout="constrained").add_subplot()
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax: expected a matplotlib Axes, got a {type(ax).__name__}")
-    return ax

@@ -1,0 +1,23 @@
+"""Figures, built without pyplot: no window, no global state. `figure.savefig(path)` keeps one."""
+
+from npbn.plotting.curves import history, training_accuracies
+from npbn.plotting.distributions import (
+    PERCENTILES,
+    ActivationRecord,
+    activation_bands,
+    activation_histograms,
+)
+from npbn.plotting.figures import COLOURS
+from npbn.plotting.pictures import feature_maps, filters
+
+__all__ = [
+    "COLOURS",
+    "PERCENTILES",
+    "ActivationRecord",
+    "activation_bands",
+    "activation_histograms",
+    "feature_maps",
+    "filters",
+    "history",
+    "training_accuracies",
+]
