@@ -26,8 +26,8 @@ def group_norm_forward(
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     x (N, ..., D), float32 or float64; gamma and beta (D,), of x's type; groups divides D; m is the
-    number of places times D / groups. Returns y, shaped like x, and the cache, which refers to x
-    and gamma: change neither before the backward pass. A group with an infinity or NaN makes y NaN
+    number of places times D / groups. Returns y, shaped like x, and the cache, which refers to x:
+    leave it as it is until the backward pass. A group with an infinity or NaN makes y NaN
     throughout the group; a constant one becomes beta, also without epsilon. Any other is exact to
     rounding: of float32 however large or small it is, of float64 where its variance is from 1e-290
     to 1e300. TypeError or ValueError for arrays of another type or shape, or other groups. Wu & He

@@ -23,7 +23,7 @@ def instance_norm_forward(
 
     x (N, ..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of places.
     Where there is one alone, as in x (N, D), y is beta, whatever x is. Returns y, shaped like x,
-    and the cache, which refers to x and gamma: change neither before the backward pass. A channel
+    and the cache, which refers to x: leave it as it is until the backward pass. A channel
     of an example with an infinity or NaN makes y NaN throughout it; a constant one becomes beta,
     also without epsilon. Any other is exact to rounding: of float32 however large or small it is,
     of float64 where its variance is from 1e-290 to 1e300. TypeError or ValueError for arrays of

@@ -22,7 +22,7 @@ def layer_norm_forward(
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     x (..., D), float32 or float64; gamma and beta (D,), of x's type. Returns y, shaped like x, and
-    the cache, which refers to x and gamma: change neither before the backward pass; cache.mean and
+    the cache, which refers to x: leave it as it is until the backward pass; cache.mean and
     cache.inverse_std, 1 / sqrt(variance + epsilon), are (..., 1). A row with an infinity or NaN
     makes y NaN throughout the row; a constant one becomes beta, also without epsilon. Any other is
     exact to rounding: of float32 however large or small it is, of float64 where its variance is

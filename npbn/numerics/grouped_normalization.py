@@ -71,6 +71,10 @@ class GroupedNormalization(Operation):
         # What rounding leaves of a float64 mean, in which nothing is more exact.
         self._has_remainder = dtype == np.float64
         self._room = np.empty((2, self._most))
+        self._views = self._views_of(self._room)
+        self._exact_gamma = np.empty((groups, self._own))
+        if self._places > 1:
+            self._betas = np.empty((1, 1, self._some[0].parts[0].width), dtype)
         self._make_small_arrays()
 
     def _make_small_arrays(self) -> None:
@@ -82,22 +86,28 @@ class GroupedNormalization(Operation):
             self._wide = np.empty((len(_BESIDE), self._at_once * widest))
 
     def forward(self, xp: Any, x: Array, gamma: Array, beta: Array, y: Array) -> None:
-        self._x, self._gamma = x, gamma
+        self._x = x
+        # As one type goes with another NumPy takes twice the time and more.
+        xp.copyto(self._exact_gamma, gamma.reshape(self._exact_gamma.shape))
+        betas = beta.reshape(self._exact_gamma.shape)
+        if self._places > 1:
+            repeats = self._betas.reshape(-1, *self._exact_gamma.shape)
+            xp.copyto(repeats, betas)
+            betas = self._betas
         written = writable(y)
         for some, given, out in self._each(xp, x, written):
             measure = self._measure if len(some.parts) == 1 else self._measure_parts
             measure(xp, some, given)
             self._invert(xp, some.inverse_std)
             scale = self._scale[: some.number]
-            xp.multiply(some.inverse_std, self._in_groups(gamma), out=scale)
+            xp.multiply(some.inverse_std, self._exact_gamma, out=scale)
             scales = self._beside(xp, "scales", some, scale)
-            shifts = self._beside(xp, "shifts", some, self._in_groups(beta))
             for part in repeated(xp, some.parts):
-                values, scaled = part.rooms(xp, self._room, "values", "scaled")
+                values, result = self._views[part][0], part.of(out)
                 if len(some.parts) > 1:
                     self._centre(xp, some, part, given, values)
-                xp.multiply(values, part.beside(scales), out=scaled)
-                xp.add(scaled, part.beside(shifts), out=part.of(out))
+                xp.multiply(values, part.beside(scales), out=result)
+                xp.add(result, part.beside(betas), out=result)
         put_back(xp, written, y)
 
     def prepare_backward(self) -> None:
@@ -105,23 +115,25 @@ class GroupedNormalization(Operation):
         each = self._at_once, self._groups
         # Centred values, where forward has not kept them; dy; products.
         self._backward_room = np.empty((3 if self._again else 2, self._most))
+        self._backward_views = self._views_of(self._backward_room)
+        if not self._again:
+            for part, views in self._backward_views.items():
+                views.insert(0, self._views[part][0])
         if self._places > 1:
             self._sum_dy, self._sum_products = np.empty((2, *each, self._own))
-        self._mean_dy, self._mean_product, self._slope = np.empty((3, *each, 1))
+        self._slope, self._means = np.empty((*each, 1)), np.empty((2, *each, 1))
+        self._mean_dy, self._mean_product = self._means
         self._total_dy, self._total_products, self._total = np.empty((3, self._features))
 
     def backward(self, xp: Any, dy: Array, dx: Array | None, dgamma: Array, dbeta: Array) -> None:
         written = dy if dx is None else writable(dx)  # only read where nobody wants dx
-        xp.copyto(self._total_dy, 0.0)
-        xp.copyto(self._total_products, 0.0)
         for some, x, given, out in self._each(xp, self._x, dy, written):
             sum_dy, sum_products = self._add_up(xp, some, x, given)
             xp.multiply(sum_products, some.inverse_std, out=sum_products)
-            self._add_examples(xp, sum_dy, self._total_dy)
-            self._add_examples(xp, sum_products, self._total_products)
+            self._add_examples(xp, some, sum_dy, self._total_dy)
+            self._add_examples(xp, some, sum_products, self._total_products)
             if dx is not None:
-                self._average(xp, sum_dy, self._mean_dy)
-                self._average(xp, sum_products, self._mean_product)
+                self._average(xp, some, sum_dy, sum_products)
                 if self._places == 1:
                     self._write_dx_of_one_place(xp, some, out)
                 else:
@@ -135,6 +147,7 @@ class GroupedNormalization(Operation):
         """Some examples at a time, and what the arrays have of them: (examples, places, D)."""
         by_place = [each.reshape(self._by_place) for each in arrays]
         for some in repeated(xp, self._some):
+            named(xp, mean=some.mean, remainder=some.remainder, inverse_std=some.inverse_std)
             yield some, *(each[some.examples] for each in by_place)
 
     # Forward
@@ -142,7 +155,8 @@ class GroupedNormalization(Operation):
     def _measure(self, xp: Any, some: "_Some", given: Array) -> None:
         """Mean and variance of examples that the room has as a whole, and then has centred."""
         (part,) = some.parts
-        values, squares = part.rooms(xp, self._room, "values", "squares")
+        values, squares = self._views[part]
+        named(xp, values=values, squares=squares)
         xp.copyto(values, part.of(given))
         self._sum(xp, part, values, some.mean)
         xp.divide(some.mean, self._size, out=some.mean)
@@ -163,7 +177,8 @@ class GroupedNormalization(Operation):
         """
         mean, remainder, variance = some.mean, some.remainder, some.inverse_std
         part, part_sum = some.parts[0], self._part_sum[: some.number]
-        (values,) = part.rooms(xp, self._room, "values")
+        values, squares = self._views[part]
+        named(xp, values=values, squares=squares)
         xp.copyto(values, part.of(given))
         self._sum(xp, part, values, mean)
         xp.divide(mean, self._first_size, out=mean)
@@ -171,7 +186,7 @@ class GroupedNormalization(Operation):
         xp.copyto(variance, 0.0)
         means = self._beside(xp, "means", some, mean)
         for part in repeated(xp, some.parts):
-            values, squares = part.rooms(xp, self._room, "values", "squares")
+            values, squares = self._views[part]
             xp.copyto(values, part.of(given))
             xp.subtract(values, part.beside(means), out=values)
             self._sum(xp, part, values, part_sum)
@@ -230,50 +245,56 @@ class GroupedNormalization(Operation):
         self, xp: Any, some: "_Some", part: "_Part", x: Array, given: Array
     ) -> tuple[Array, Array]:
         """dy and dy * (x - mean)."""
-        centred, factors, products = self._backward_rooms(xp, part)
+        centred, factors, products = self._backward_views[part]
+        named(xp, centred=centred, factors=factors, products=products)
         if self._again:
             self._centre(xp, some, part, x, centred)
         xp.copyto(factors, part.of(given))
         xp.multiply(factors, centred, out=products)
         return factors, products
 
-    def _add_examples(self, xp: Any, sums: Array, total: Array) -> None:
-        count = len(sums)
-        xp.dot(self._ones[:count], sums.reshape(count, -1), out=self._total)
-        xp.add(total, self._total, out=total)
+    def _add_examples(self, xp: Any, some: "_Some", sums: Array, total: Array) -> None:
+        is_first, rows = some.examples.start == 0, sums.reshape(some.number, -1)
+        xp.dot(self._ones[: some.number], rows, out=total if is_first else self._total)
+        if not is_first:
+            xp.add(total, self._total, out=total)
 
-    def _average(self, xp: Any, sums: Array, means: Array) -> None:
-        """The mean of each group from its channels' sums, which are multiplied by gamma."""
-        mean = means[: len(sums)]
-        xp.multiply(sums, self._in_groups(self._gamma), out=sums)
-        self._sum_channels(xp, sums, mean)
-        xp.divide(mean, self._size, out=mean)
+    def _average(self, xp: Any, some: "_Some", sum_dy: Array, sum_products: Array) -> None:
+        """The means of dx_hat and of dx_hat * x_hat; the sums are multiplied by gamma."""
+        means = self._means[:, : some.number]
+        for sums, mean in ((sum_dy, self._mean_dy), (sum_products, self._mean_product)):
+            xp.multiply(sums, self._exact_gamma, out=sums)
+            self._sum_channels(xp, sums, mean[: some.number])
+        xp.divide(means, self._size, out=means)
 
     def _write_dx_of_one_place(self, xp: Any, some: "_Some", out: Array) -> None:
         """dx, where `_average` has left dx_hat in the place of dy: 0 where a group is one value."""
-        part, count = some.parts[0], some.number
-        centred, dx_hat, products = self._backward_rooms(xp, part)
-        slope = self._slope[:count]
-        xp.multiply(self._mean_product[:count], some.inverse_std, out=slope)
+        (part,) = some.parts
+        centred, dx_hat, products = self._backward_views[part]
+        mean_dy, mean_product, slope = (
+            each[: some.number] for each in (self._mean_dy, self._mean_product, self._slope)
+        )
+        xp.multiply(mean_product, some.inverse_std, out=slope)
         xp.multiply(centred, slope, out=products)
-        xp.add(products, self._mean_dy[:count], out=products)
+        xp.add(products, mean_dy, out=products)
         xp.subtract(dx_hat, products, out=products)
         xp.multiply(products, some.inverse_std, out=part.of(out))
 
     def _write_dx(self, xp: Any, some: "_Some", x: Array, given: Array, out: Array) -> None:
         """dx = scale * dy - (slope * (x - mean) + shift)."""
-        slope, shift, scale = (
-            each[: some.number] for each in (self._slope, self._mean_dy, self._scale)
+        shift, mean_product, slope, scale = (
+            each[: some.number]
+            for each in (self._mean_dy, self._mean_product, self._slope, self._scale)
         )
-        xp.multiply(self._mean_product[: some.number], some.inverse_std, out=slope)
+        xp.multiply(mean_product, some.inverse_std, out=slope)
         xp.multiply(slope, some.inverse_std, out=slope)
         xp.multiply(shift, some.inverse_std, out=shift)
-        xp.multiply(some.inverse_std, self._in_groups(self._gamma), out=scale)
+        xp.multiply(some.inverse_std, self._exact_gamma, out=scale)
         scales = self._beside(xp, "scales", some, scale)
         slopes = self._beside(xp, "slopes", some, slope)
         shifts = self._beside(xp, "shifts", some, shift)
         for part in repeated(xp, some.parts):
-            centred, factors, products = self._backward_rooms(xp, part)
+            centred, factors, products = self._backward_views[part]
             if len(some.parts) > 1:
                 self._centre(xp, some, part, x, centred)
                 xp.copyto(factors, part.of(given))
@@ -281,13 +302,6 @@ class GroupedNormalization(Operation):
             xp.add(products, part.beside(shifts), out=products)
             xp.multiply(factors, part.beside(scales), out=factors)
             xp.subtract(factors, products, out=part.of(out))
-
-    def _backward_rooms(self, xp: Any, part: "_Part") -> tuple[Array, ...]:
-        """The room of centred values, which forward's still has where it was enough; two others."""
-        if self._again:
-            return part.rooms(xp, self._backward_room, "centred", "factors", "products")
-        centred = part.rooms(xp, self._room, "values")
-        return *centred, *part.rooms(xp, self._backward_room, "factors", "products")
 
     # Both
 
@@ -299,8 +313,10 @@ class GroupedNormalization(Operation):
             remainders = self._room_beside("remainders", some, some.remainder)
             xp.subtract(values, part.beside(remainders), out=values)
 
-    def _in_groups(self, vector: Array) -> Array:
-        return vector.reshape(self._groups, self._own)
+    def _views_of(self, room: Array) -> "dict[_Part, list[Array]]":
+        """For each part the room's rows as its values lie."""
+        parts = {part for some in self._some for part in some.parts}
+        return {part: [row[: part.size].reshape(part.shape) for row in room] for part in parts}
 
     def _sum(self, xp: Any, part: "_Part", values: Array, out: Array) -> None:
         """Writes the sum of each group of each example, (examples, groups, 1)."""
@@ -313,6 +329,7 @@ class GroupedNormalization(Operation):
 
     def _sum_places(self, xp: Any, part: "_Part", values: Array, out: Array) -> None:
         columns = out.reshape(len(out), 1, -1)
+        named(xp, each_place=part.ones)
         xp.matmul(part.ones, values.reshape(part.columns), out=columns)
 
     def _sum_channels(self, xp: Any, sums: Array, out: Array) -> None:
@@ -362,7 +379,7 @@ class _Part:
         self.size = examples * self.places * features
         self.columns = examples, self.places, features
         self.width = fold * features
-        self._shape = (
+        self.shape = (
             (examples, groups, own) if alone else (examples, self.places // fold, self.width)
         )
         self._alone = alone
@@ -370,13 +387,7 @@ class _Part:
 
     def of(self, array: Array) -> Array:
         """Its values in (examples, places, features)."""
-        return array[:, self._slice].reshape(self._shape)
-
-    def rooms(self, xp: Any, room: Array, *names: str) -> tuple[Array, ...]:
-        """Room for its values, for each of the names."""
-        views = [row[: self.size].reshape(self._shape) for row in room[: len(names)]]
-        named(xp, **dict(zip(names, views, strict=True)))
-        return tuple(views)
+        return array[:, self._slice].reshape(self.shape)
 
     def beside(self, vectors: Array) -> Array:
         """What `_beside` made for the first part, as it goes with this one."""

@@ -76,7 +76,8 @@ def pytorchs(operation, x, gamma, beta, dy, groups=1, epsilon=1e-5):
 @each_operation
 def test_pytorch_agrees(operation, dtype, data):
     groups = data.draw(st.integers(1, 4)) if operation == "group_norm" else 1
-    own = data.draw(st.integers(1, 5))
+    # Of one value PyTorch's layer norm keeps a rounding error, over std.
+    own = data.draw(st.integers(2 if operation == "layer_norm" else 1, 5))
     least = 1 if operation == "instance_norm" else 0
     places = data.draw(st.lists(st.integers(1, 5), min_size=least, max_size=3))
     if operation != "layer_norm" and groups * own * np.prod(places) in (1, own * groups):
