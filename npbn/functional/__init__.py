@@ -25,6 +25,9 @@ from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
 from npbn.functional.flatten import flatten_backward, flatten_forward
+from npbn.functional.group_norm import group_norm_backward, group_norm_forward
+from npbn.functional.instance_norm import instance_norm_backward, instance_norm_forward
+from npbn.functional.layer_norm import layer_norm_backward, layer_norm_forward
 from npbn.functional.losses import (
     log_softmax,
     negative_log_likelihood,
@@ -59,6 +62,12 @@ __all__ = [
     "flatten_forward",
     "global_average_pool_backward",
     "global_average_pool_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "instance_norm_backward",
+    "instance_norm_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",

@@ -6,7 +6,10 @@ from npbn.layers.conv2d import Conv2D
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.flatten import Flatten
+from npbn.layers.group_norm import GroupNorm
+from npbn.layers.instance_norm import InstanceNorm
 from npbn.layers.layer import Layer
+from npbn.layers.layer_norm import LayerNorm
 from npbn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from npbn.layers.rms_norm import RMSNorm
 
@@ -18,7 +21,10 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GlobalAvgPool2D",
+    "GroupNorm",
+    "InstanceNorm",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
     "RMSNorm",

@@ -26,6 +26,9 @@ from npbn.reference.conv2d import conv2d_backward, conv2d_forward
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
 from npbn.reference.flatten import flatten_backward, flatten_forward
+from npbn.reference.group_norm import group_norm_backward, group_norm_forward
+from npbn.reference.instance_norm import instance_norm_backward, instance_norm_forward
+from npbn.reference.layer_norm import layer_norm_backward, layer_norm_forward
 from npbn.reference.losses import (
     log_softmax,
     negative_log_likelihood,
@@ -60,6 +63,12 @@ __all__ = [
     "flatten_forward",
     "global_average_pool_backward",
     "global_average_pool_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "instance_norm_backward",
+    "instance_norm_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
