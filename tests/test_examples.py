@@ -230,6 +230,15 @@ def test_what_mpi_needs_is_said(tmp_path):
     assert "apt-get install openmpi-bin" in done.stderr
 
 
+def test_tasks_on_dask_train_as_one_process(tmp_path):
+    pytest.importorskip("distributed", reason="dask is not installed: pip install distributed")
+    done = run("sync_batch_norm_dask.py", "--steps", "20", folder=tmp_path)
+    assert done.stdout.startswith("Ranks: 2; 20 steps, batches of 62")
+    assert_synchronized(done.stdout, 2)
+    done = run("sync_batch_norm_dask.py", "--batch-sizes", "60", "3", folder=tmp_path, code=2)
+    assert "--batch-sizes: expected 4 or more, two rows a rank" in done.stderr
+
+
 def test_the_three_readings_train_to_the_same_losses(tmp_path):
     done = run("three_readings.py", folder=tmp_path)
     assert float(done.stdout.split()[-1]) <= 1e-10
