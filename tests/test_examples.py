@@ -2,12 +2,15 @@
 
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
@@ -22,10 +25,15 @@ needs_mnist = pytest.mark.skipif(
     not os.environ.get("NPBN_DATA"), reason="NPBN_DATA does not name a folder with MNIST"
 )
 
+needs_mpi = pytest.mark.skipif(
+    not (find_spec("mpi4py") and shutil.which("mpirun")),
+    reason="mpi4py or mpirun is not installed: pip install mpi4py, apt-get install openmpi-bin",
+)
 
-def run(name, *flags, folder, code=0, timeout=300, **environment):
+
+def run(name, *flags, folder, code=0, timeout=300, launcher=(), **environment):
     """The example, run in a folder, with what it wrote; it must end with the code."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *flags]
+    command = [*launcher, sys.executable, "-W", "error", str(EXAMPLES / name), *flags]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -177,6 +185,58 @@ def test_the_runs_on_dask_give_the_same_bits(tmp_path):
         digests.append({run: record.result.digest for run, record in records.items()})
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]
+
+
+def assert_synchronized(text, ranks):
+    """The two tables of synchronized batch norm: large shards, then small ones."""
+    lines = text.splitlines()
+    for way, largest in (("synchronized", 1e-12), ("not synchronized", np.inf)):
+        for one, line in zip(
+            (line for line in lines if line.startswith("one process")),
+            (line for line in lines if line.startswith(way)),
+            strict=True,
+        ):
+            of_parameters, of_state, accuracy, _ = map(float, line.removeprefix(way).split())
+            assert max(of_parameters, of_state) < largest
+            if way == "synchronized" or ranks == 1:
+                assert accuracy == float(one.split()[2])
+            else:
+                assert min(of_parameters, of_state) > 1e-3
+    # The last lines are those of small shards.
+    if ranks == 4:
+        assert accuracy < float(one.split()[2]) - 0.15
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_of_mpi_train_as_one_process(ranks, tmp_path):
+    launcher = ("mpirun", "-n", str(ranks)) if ranks > 1 else ()
+    allowed = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    }
+    flags = ("--steps", "50")
+    done = run("sync_batch_norm_mpi.py", *flags, folder=tmp_path, launcher=launcher, **allowed)
+    assert done.stdout.startswith(f"Ranks: {ranks}; 50 steps, batches of 62")
+    assert_synchronized(done.stdout, ranks)
+
+
+def test_what_mpi_needs_is_said(tmp_path):
+    (tmp_path / "mpi4py.py").write_text('raise ImportError("no MPI here")', encoding="utf-8")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = run("sync_batch_norm_mpi.py", folder=tmp_path, code=1, PYTHONPATH=path)
+    assert done.stderr.startswith('no MPI here: pip install -e ".[mpi]"')
+    assert "apt-get install openmpi-bin" in done.stderr
+
+
+def test_tasks_on_dask_train_as_one_process(tmp_path):
+    pytest.importorskip("distributed", reason="dask is not installed: pip install distributed")
+    done = run("sync_batch_norm_dask.py", "--steps", "20", folder=tmp_path)
+    assert done.stdout.startswith("Ranks: 2; 20 steps, batches of 62")
+    assert_synchronized(done.stdout, 2)
+    done = run("sync_batch_norm_dask.py", "--batch-sizes", "60", "3", folder=tmp_path, code=2)
+    assert "--batch-sizes: expected 4 or more, two rows a rank" in done.stderr
 
 
 def test_the_three_readings_train_to_the_same_losses(tmp_path):

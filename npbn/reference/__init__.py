@@ -1,8 +1,9 @@
 """The equations as they are printed, for reading and for checking everything else against.
 
 No buffers, no tricks, no argument checks, any float type (also np.longdouble). The operations have
-the names and arguments that they have in `npbn.functional`, less `out=`; update_population, one
-step of a running average, is here alone.
+the names and arguments that they have in `npbn.functional`, less `out=`. Here alone are
+update_population, one step of a running average, and merge_statistics and
+synchronized_batch_norm_backward, for a batch that lies in shards.
 """
 
 from npbn.reference.activations import (
@@ -20,6 +21,8 @@ from npbn.reference.batch_norm import (
     batch_norm_forward,
     batch_norm_inference,
     batch_norm_inference_backward,
+    merge_statistics,
+    synchronized_batch_norm_backward,
     update_population,
 )
 from npbn.reference.conv2d import conv2d_backward, conv2d_forward
@@ -74,6 +77,7 @@ __all__ = [
     "log_softmax",
     "max_pool_backward",
     "max_pool_forward",
+    "merge_statistics",
     "negative_log_likelihood",
     "relu_backward",
     "relu_forward",
@@ -84,6 +88,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "squared_error",
+    "synchronized_batch_norm_backward",
     "tanh_backward",
     "tanh_forward",
     "update_population",

@@ -1,5 +1,6 @@
 """Batch normalization as the paper states it: Ioffe & Szegedy 2015."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,3 +124,50 @@ def update_population(population: Array, batch: Array, *, momentum: float = 0.99
     This is the momentum of Keras; PyTorch's is 1 - momentum. Both (D,); returns a new (D,).
     """
     return momentum * population + (1 - momentum) * batch
+
+
+def merge_statistics(shards: Iterable[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
+    """The statistics of a batch from those of its shards: synchronized batch normalization.
+
+        count    = sum(count_i)
+        mean     = sum(count_i * mean_i) / count
+        variance = sum(count_i * (variance_i + (mean_i - mean)^2)) / count
+
+    shards: of each its count, the number of values per feature, at least 1, and its mean and biased
+    variance, both (D,). Returns the same three of all; of float32 in float64. Shards may differ in
+    size, and what was merged may be merged again. Forward, batch_norm_inference with these
+    normalizes each shard; synchronized_batch_norm_backward goes back. Chan, Golub & LeVeque 1979,
+    for any number of shards.
+    """
+    counts, means, variances = map(np.asarray, zip(*shards, strict=True))
+    count = counts.sum()
+    weights = counts[:, np.newaxis]
+    mean = (weights * means).sum(0) / count
+    variance = (weights * (variances + (means - mean) ** 2)).sum(0) / count
+    return int(count), mean, variance
+
+
+def synchronized_batch_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    count: int,
+    mean: Array,
+    variance: Array,
+    dgamma: Array,
+    dbeta: Array,
+    *,
+    epsilon: float = 1e-3,
+) -> Array:
+    """The gradient of one shard's x, from sums over all shards.
+
+        dx = gamma / sqrt(variance + epsilon) * (dy - dbeta / count - x_hat * dgamma / count)
+
+    with x_hat = (x - mean) / sqrt(variance + epsilon). dy and x (..., D) are the shard's; count,
+    mean and variance (D,) the merged ones. dgamma = sum(dy * x_hat) and dbeta = sum(dy), (D,), run
+    over all shards: add up what batch_norm_inference_backward gives of each with the merged
+    statistics. Returns dx, shaped like x. Zhang et al. 2018; Peng et al. 2018.
+    """
+    std = np.sqrt(variance + epsilon)
+    x_hat = (x - mean) / std
+    return gamma / std * (dy - dbeta / count - x_hat * dgamma / count)
