@@ -25,6 +25,10 @@ from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
 from npbn.functional.flatten import flatten_backward, flatten_forward
+from npbn.functional.ghost_batch_norm import (
+    ghost_batch_norm_backward,
+    ghost_batch_norm_forward,
+)
 from npbn.functional.losses import (
     log_softmax,
     negative_log_likelihood,
@@ -57,6 +61,8 @@ __all__ = [
     "dropout_forward",
     "flatten_backward",
     "flatten_forward",
+    "ghost_batch_norm_backward",
+    "ghost_batch_norm_forward",
     "global_average_pool_backward",
     "global_average_pool_forward",
     "leaky_relu_backward",

@@ -6,6 +6,7 @@ from npbn.layers.conv2d import Conv2D
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.flatten import Flatten
+from npbn.layers.ghost_batch_norm import GhostBatchNorm
 from npbn.layers.layer import Layer
 from npbn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from npbn.layers.rms_norm import RMSNorm
@@ -17,6 +18,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GhostBatchNorm",
     "GlobalAvgPool2D",
     "Layer",
     "LeakyReLU",

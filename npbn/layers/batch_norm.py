@@ -81,7 +81,7 @@ class BatchNorm(VarianceLayer):
     def _with_batch(
         self, batch: tuple[int, ...], dtype: np.dtype[Any], shape: tuple[int, ...], mode: Mode
     ) -> tuple[BatchNormOperation, tuple[Array, ...], dict[str, Any]]:
-        correction = np.ones((2, self.features))
-        correction[1] = self._correction(math.prod(batch[:-1]))
+        of_variance = self._correction(math.prod(batch[:-1]))
+        correction = np.repeat([1.0, of_variance], self.features)
         operation = BatchNormOperation.of(batch, dtype, self.epsilon)
-        return operation, (), {"correction": correction.reshape(-1)}
+        return operation, (), {"correction": correction}

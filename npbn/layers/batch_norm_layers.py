@@ -228,7 +228,7 @@ class VarianceLayer(PopulationLayer):
     + beta.
     """
 
-    _training_only = ("momentum", "unbiased_population")
+    _training_only: tuple[str, ...] = ("momentum", "unbiased_population")
 
     population_variance = ArrayAttribute("state", "That of the variance, (features,).")
 

@@ -26,6 +26,10 @@ from npbn.reference.conv2d import conv2d_backward, conv2d_forward
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
 from npbn.reference.flatten import flatten_backward, flatten_forward
+from npbn.reference.ghost_batch_norm import (
+    ghost_batch_norm_backward,
+    ghost_batch_norm_forward,
+)
 from npbn.reference.losses import (
     log_softmax,
     negative_log_likelihood,
@@ -58,6 +62,8 @@ __all__ = [
     "dropout_forward",
     "flatten_backward",
     "flatten_forward",
+    "ghost_batch_norm_backward",
+    "ghost_batch_norm_forward",
     "global_average_pool_backward",
     "global_average_pool_forward",
     "leaky_relu_backward",
