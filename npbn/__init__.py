@@ -8,6 +8,7 @@ from npbn import datasets, functional, lesson, plotting, reference
 from npbn.layers import (
     AvgPool2D,
     BatchNorm,
+    BatchRenorm,
     Conv2D,
     Dense,
     Dropout,
@@ -34,6 +35,7 @@ __all__ = [
     "Adam",
     "AvgPool2D",
     "BatchNorm",
+    "BatchRenorm",
     "Conv2D",
     "Dense",
     "Dropout",

@@ -21,6 +21,11 @@ from npbn.functional.batch_norm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
+from npbn.functional.batch_renorm import (
+    batch_renorm_backward,
+    batch_renorm_corrections,
+    batch_renorm_forward,
+)
 from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
@@ -53,6 +58,9 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_renorm_backward",
+    "batch_renorm_corrections",
+    "batch_renorm_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dense_backward",

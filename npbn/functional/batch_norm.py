@@ -413,8 +413,12 @@ class BatchNormInferenceOperation(Operation):
         """What backward needs."""
         self._x = x
         xp.copyto(self._mean, mean)
-        _write_std(xp, variance, self._epsilon, self._std)
+        self._take_spread(xp, variance)
         xp.divide(gamma, self._std, out=self._scale)
+
+    def _take_spread(self, xp: Any, spread: Array) -> None:
+        """Write what x - mean is divided by."""
+        _write_std(xp, spread, self._epsilon, self._std)
 
     def forward(
         self, xp: Any, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array

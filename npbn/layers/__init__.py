@@ -2,6 +2,7 @@
 
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.batch_norm import BatchNorm
+from npbn.layers.batch_renorm import BatchRenorm
 from npbn.layers.conv2d import Conv2D
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
@@ -14,6 +15,7 @@ from npbn.layers.rms_norm import RMSNorm
 __all__ = [
     "AvgPool2D",
     "BatchNorm",
+    "BatchRenorm",
     "Conv2D",
     "Dense",
     "Dropout",

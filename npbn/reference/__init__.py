@@ -22,6 +22,11 @@ from npbn.reference.batch_norm import (
     batch_norm_inference_backward,
     update_population,
 )
+from npbn.reference.batch_renorm import (
+    batch_renorm_backward,
+    batch_renorm_corrections,
+    batch_renorm_forward,
+)
 from npbn.reference.conv2d import conv2d_backward, conv2d_forward
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
@@ -54,6 +59,9 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_renorm_backward",
+    "batch_renorm_corrections",
+    "batch_renorm_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dense_backward",

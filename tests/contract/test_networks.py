@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from operations import make
 from shared import COPIES, MODES, in_threads
-from subjects import SUBJECTS, arrays_of, assert_same_arrays, upstream
+from subjects import SUBJECTS, arrays_of, assert_same_arrays, statistics_of, upstream
 
 from npbn import SGD, Adam, Sequential, fit, functional, gradient_check, training_steps
 from npbn.layers import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid
@@ -134,7 +134,7 @@ def test_exact_statistics_are_those_of_the_whole_data(subject, assert_close):
     np.testing.assert_array_equal(each.parameter_vector, parameters)
     blocks = copy.deepcopy(each)
     blocks.recompute_population(x, batch_size=3)
-    for name, array in each.layers[1].state.items():
+    for name, array in statistics_of(each.layers[1]).items():
         assert not np.array_equal(array, subject.filled().state[name])
         assert_close(blocks.layers[1].state[name], array)
 
