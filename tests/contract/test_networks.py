@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from operations import make
+from operations import each_pair, make
 from shared import COPIES, MODES, in_threads
 from subjects import SUBJECTS, arrays_of, assert_same_arrays, statistics_of, upstream
 
@@ -273,4 +273,21 @@ def test_operations_in_threads_give_the_same_bits_as_alone(one_blas_thread):
         return run
 
     runs = [computing(case) for case in [*CASES.values()] * 2]
+    assert in_threads(runs) == [run() for run in runs]
+
+
+@each_pair
+def test_threads_may_share_a_cache(case, one_blas_thread):
+    inputs = make(case, dtype=np.float32)
+    y, cache = case.forward(functional, inputs)
+
+    def going_back(seed):
+        def run():
+            dy = upstream(y, seed)
+            found = [case.backward(functional, dy, cache, inputs) for _ in range(60)]
+            return [[each.tobytes() for each in every] for every in found]
+
+        return run
+
+    runs = [going_back(seed) for seed in range(4)]
     assert in_threads(runs) == [run() for run in runs]
