@@ -19,7 +19,6 @@ from npbn import (
     reference,
 )
 from npbn.functional.batch_renorm import Limits
-from npbn.testing import CASES
 
 AT_ONCE = {"r_steps": 0, "d_steps": 0}
 
@@ -432,7 +431,11 @@ def test_repr_is_what_makes_the_layer(text):
 
 
 def test_the_names_of_others_lead_here():
-    assert CASES["batch_renorm"].gradients == ("dx", "dgamma", "dbeta")
+    for name, own in (("rmax", "r_max"), ("dmax", "d_max"), ("eps", "epsilon")):
+        with pytest.raises(TypeError, match=f"no argument '{name}': write {own}="):
+            BatchRenorm(5, **{name: 1})
+    with pytest.raises(AttributeError, match="no setting 'running_std', it is population_std"):
+        BatchRenorm(5).running_std = np.ones(5)
     for name in ("population_variance", "unbiased_population"):
         with pytest.raises(AttributeError, match=f"BatchRenorm: no setting '{name}'"):
             setattr(BatchRenorm(5), name, 1)

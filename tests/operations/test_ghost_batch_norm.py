@@ -319,6 +319,11 @@ def test_a_wrong_ghost_size_is_refused(value):
     assert norm.ghost_size == 4
 
 
+def test_its_name_elsewhere_leads_here():
+    with pytest.raises(TypeError, match="no argument 'virtual_batch_size': write ghost_size="):
+        GhostBatchNorm(5, virtual_batch_size=4)
+
+
 @pytest.mark.parametrize(
     "text",
     [
