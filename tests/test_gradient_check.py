@@ -649,6 +649,49 @@ def test_what_it_advises_passes_and_so_does_a_mode_without_draws():
     assert gradient_check(Random(), batch(), training=False)
 
 
+class Rescaled(Layer):
+    """y = x * r; r, of x and of a state that follows it, is a constant to backward, or not."""
+
+    def __init__(self, holds, is_right=True):
+        super().__init__(state={"std": np.ones(3)})
+        self.holds, self.is_right, self.held, self.is_held = holds, is_right, None, False
+
+    def hold_constants(self):
+        self.is_held = self.holds
+
+    def forward(self, x, training=False):
+        std = x.std(0)
+        r = std / self.state["std"] if self.held is None else self.held
+        if self.is_held:
+            self.held = r
+        if training:
+            self.state["std"][...] = (self.state["std"] + std) / 2
+        self.cache = r, x, std
+        return x * r
+
+    def backward(self, dy):
+        r, x, std = self.take_cache()
+        if self.is_right:
+            return dy * r
+        x_hat = (x - x.mean(0)) / std
+        return dy * r + r / std * x_hat * (dy * x).mean(0)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a network"])
+@pytest.mark.parametrize(("holds", "is_right"), [(True, True), (True, False), (False, True)])
+def test_a_state_is_set_back_and_constants_are_held(holds, is_right, inside):
+    layer = Rescaled(holds, is_right)
+    checked = Sequential([Tanh(), layer, Dense(3, 2, rng=0)]) if inside else layer
+    report = gradient_check(checked, batch())
+    assert bool(report) == (holds and is_right), report
+    assert (layer.state["std"] == 1).all()
+    assert layer.held is None
+
+
+def test_what_is_not_held_is_differentiated():
+    assert gradient_check(Rescaled(holds=False, is_right=False), batch())
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a network"])
 def test_a_readers_layer_is_checked_under_the_callers_error_settings(inside):
     class Log(Layer):

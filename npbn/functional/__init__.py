@@ -21,10 +21,19 @@ from npbn.functional.batch_norm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
+from npbn.functional.batch_renorm import (
+    batch_renorm_backward,
+    batch_renorm_corrections,
+    batch_renorm_forward,
+)
 from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
 from npbn.functional.flatten import flatten_backward, flatten_forward
+from npbn.functional.ghost_batch_norm import (
+    ghost_batch_norm_backward,
+    ghost_batch_norm_forward,
+)
 from npbn.functional.group_norm import group_norm_backward, group_norm_forward
 from npbn.functional.instance_norm import instance_norm_backward, instance_norm_forward
 from npbn.functional.layer_norm import layer_norm_backward, layer_norm_forward
@@ -52,6 +61,9 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_renorm_backward",
+    "batch_renorm_corrections",
+    "batch_renorm_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dense_backward",
@@ -60,6 +72,8 @@ __all__ = [
     "dropout_forward",
     "flatten_backward",
     "flatten_forward",
+    "ghost_batch_norm_backward",
+    "ghost_batch_norm_forward",
     "global_average_pool_backward",
     "global_average_pool_forward",
     "group_norm_backward",

@@ -185,6 +185,11 @@ class BatchNormOperation(Operation):
         self._mean, self._variance = vector[: self._features], vector[self._features :]
 
     def forward(self, xp: Any, x: Array, gamma: Array, beta: Array, y: Array) -> None:
+        self.measure(xp, x)
+        self.normalize(xp, gamma, beta, y)
+
+    def measure(self, xp: Any, x: Array) -> None:
+        """Write the statistics, and keep x - mean."""
         xp.copyto(self._deviations, x)
         xp.dot(self._ones, self._deviation_rows, out=self._mean)
         xp.divide(self._mean, self._size, out=self._mean)
@@ -201,6 +206,9 @@ class BatchNormOperation(Operation):
         if self.dtype == np.float64:
             _refuse_infinity(xp, self._variance)
         _write_std(xp, self._variance, self._epsilon, self._std)
+
+    def normalize(self, xp: Any, gamma: Array, beta: Array, y: Array) -> None:
+        """Write y of what was measured."""
         xp.divide(self._deviations, self._std, out=self._deviations)
         xp.copyto(self._x_hat, self._deviations)
         xp.multiply(self._x_hat, gamma, out=y)
@@ -263,7 +271,7 @@ class LargeBatchNormOperation(BatchNormOperation):
         self._moments = np.empty((2, self._features))
         self._remainder, self._mean_square = self._moments
 
-    def forward(self, xp: Any, x: Array, gamma: Array, beta: Array, y: Array) -> None:
+    def measure(self, xp: Any, x: Array) -> None:
         some = self._some(x, SOME_ROWS)
         # Weights that are powers of two change nothing of what is constant, and nothing overflows.
         first = xp.dot(constant(1 / SOME_ROWS, self.dtype.char, len(some)), some)
@@ -275,6 +283,8 @@ class LargeBatchNormOperation(BatchNormOperation):
             xp.copyto(self._center, self._mean)
             self._centre(xp, x)
         _write_std(xp, self._variance, self._epsilon, self._std)
+
+    def normalize(self, xp: Any, gamma: Array, beta: Array, y: Array) -> None:
         xp.divide(gamma, self._std, out=self._scale)
         xp.subtract(beta, xp.multiply(self._scale, self._remainder), out=self._shift)
         blocks = Blocks.of(self.shape, self.dtype)
@@ -403,8 +413,12 @@ class BatchNormInferenceOperation(Operation):
         """What backward needs."""
         self._x = x
         xp.copyto(self._mean, mean)
-        _write_std(xp, variance, self._epsilon, self._std)
+        self._take_spread(xp, variance)
         xp.divide(gamma, self._std, out=self._scale)
+
+    def _take_spread(self, xp: Any, spread: Array) -> None:
+        """Write what x - mean is divided by."""
+        _write_std(xp, spread, self._epsilon, self._std)
 
     def forward(
         self, xp: Any, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array

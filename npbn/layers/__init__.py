@@ -2,10 +2,12 @@
 
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.batch_norm import BatchNorm
+from npbn.layers.batch_renorm import BatchRenorm
 from npbn.layers.conv2d import Conv2D
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.flatten import Flatten
+from npbn.layers.ghost_batch_norm import GhostBatchNorm
 from npbn.layers.group_norm import GroupNorm
 from npbn.layers.instance_norm import InstanceNorm
 from npbn.layers.layer import Layer
@@ -16,10 +18,12 @@ from npbn.layers.rms_norm import RMSNorm
 __all__ = [
     "AvgPool2D",
     "BatchNorm",
+    "BatchRenorm",
     "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "GhostBatchNorm",
     "GlobalAvgPool2D",
     "GroupNorm",
     "InstanceNorm",

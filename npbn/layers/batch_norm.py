@@ -1,24 +1,18 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbn import _checks as checks
-from npbn._checks import Array, Statistics
-from npbn.functional.batch_norm import BatchNormInferenceOperation, BatchNormOperation
-from npbn.layers.layer import ArrayAttribute, Layer
-from npbn.layers.passes import Pass
+from npbn._checks import Array
+from npbn.functional.batch_norm import BatchNormOperation
+from npbn.layers.batch_norm_layers import VarianceLayer
 from npbn.layers.plan import Mode
-from npbn.layers.running_average import RunningAverage, mean_and_variance
-from npbn.numerics.masked import MaskedOperation
 
 
-class BatchNorm(Layer):
+class BatchNorm(VarianceLayer):
     """Normalize each feature over all other axes, then scale and shift it.
 
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
@@ -61,14 +55,6 @@ class BatchNorm(Layer):
     Ioffe & Szegedy 2015, Algorithms 1 and 2.
     """
 
-    _running_average: RunningAverage
-    _training_only = ("momentum", "unbiased_population")
-
-    gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
-    beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
-    population_mean = ArrayAttribute("state", "The running average of the mean, (features,).")
-    population_variance = ArrayAttribute("state", "That of the variance, (features,).")
-
     def __init__(
         self,
         features: int,
@@ -81,168 +67,21 @@ class BatchNorm(Layer):
         frozen: bool = False,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.features = checks.integer("features", features, minimum=1)
-        kind = checks.float_dtype("dtype", dtype)
-        self.center = checks.flag("center", center)
-        self.scale = checks.flag("scale", scale)
-        ones, zeros = np.ones(self.features, kind), np.zeros(self.features, kind)
-        parameters = {}
-        if self.scale:
-            parameters["gamma"] = ones
-        if self.center:
-            parameters["beta"] = zeros
-        super().__init__(parameters)
-        self._running_average = RunningAverage(
-            {"population_mean": zeros, "population_variance": ones}
-        )
-        self.momentum, self.epsilon = momentum, epsilon
-        self.unbiased_population, self.frozen = unbiased_population, frozen
-
-    @checks.Setting
-    def momentum(self, value: float | None) -> float | None:
-        """The weight of the old population statistics, from 0 to 1; None: the mean of all."""
-        if value is None:
-            return None
-        momentum = checks.number("momentum", value, minimum=0.0)
-        if momentum > 1:
-            raise ValueError(f"momentum: expected a number from 0 to 1, got {value}")
-        return momentum
-
-    @checks.Setting
-    def epsilon(self, value: float) -> float:
-        """What is added to the variance."""
-        return checks.epsilon(value, self.dtype)
-
-    @checks.Setting
-    def unbiased_population(self, value: bool) -> bool:
-        """Whether the population variance is over m - 1."""
-        return checks.flag("unbiased_population", value)
-
-    @checks.Setting
-    def frozen(self, value: bool) -> bool:
-        """Whether the population's statistics are used in every mode, and stay."""
-        return checks.flag("frozen", value)
-
-    def _changed(self) -> None:
-        name, counts = "population_batches", self.momentum is None
-        if counts != (name in self._state):
-            self._state = {name: np.zeros((), np.int64)} if counts else {}
-        super()._changed()
-
-    @property
-    def _follows_batches(self) -> bool:
-        return not self.frozen
-
-    @property
-    def batch_mean(self) -> Array | None:
-        """The mean of the last batch whose statistics were used, (features,), a copy; else None."""
-        return self._of_last_batch(0)
-
-    @property
-    def batch_variance(self) -> Array | None:
-        """Its variance, the biased one, (features,), a copy; else None."""
-        return self._of_last_batch(1)
-
-    @np.errstate(all="ignore")
-    def _of_last_batch(self, row: int) -> Array | None:
-        if self._batch is None:
-            return None
-        return self._batch.statistics.reshape(2, -1)[row].astype(self.dtype)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the parameters and of the population statistics."""
-        return self._running_average.shown.dtype
-
-    def forward(
-        self,
-        x: Array,
-        training: bool = False,
-        statistics: Statistics | None = None,
-        *,
-        mask: Array | None = None,
-        out: Array | None = None,
-    ) -> Array:
-        """As every layer's. mask: bools, of the shape of x but for the last axis.
-
-        Where it is False, a step of a sequence that is none, x counts in no statistic and may be
-        anything, y is 0, and no gradient comes from there or goes there.
-        """
-        return self._masked_forward(x, training, statistics, mask, out)
-
-    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
-        inputs, gradients = self._scale_and_shift(), self._gradients_of_them()
-        mask, batch = mode.mask, shape
-        if mask is not None:
-            batch = checks.kept_rows("mask", mask, shape[:-1]), shape[-1]
-
-        def masked(operation: Any) -> Any:
-            if mask is None:
-                return operation
-            return MaskedOperation(operation, mask, self.features, dtype)
-
-        if mode.statistics == "population" or self.frozen:
-            population = self._running_average.state.values()
-            operation = BatchNormInferenceOperation(batch, dtype, self.epsilon)
-            return Pass(masked(operation), (*inputs, *population), gradients)
-        values = math.prod(batch[:-1])
-        if mode.training and values == 1:
-            raise ValueError(
-                f"{self!r}: expected two values or more a feature in training, got {shape}: the "
-                'variance of one value is 0; pass more rows, or statistics="population"'
-            )
-        correction = np.ones((2, self.features))
-        if self.unbiased_population:
-            correction[1] = values / max(values - 1, 1)
-        return Pass(
-            masked(BatchNormOperation.of(batch, dtype, self.epsilon)),
-            inputs,
-            gradients,
-            values=values,
-            momentum=self.momentum or 0.0,
-            count=self._state.get("population_batches"),
-            correction=correction.reshape(-1),
+        super().__init__(
+            features,
+            momentum=momentum,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            unbiased_population=unbiased_population,
+            frozen=frozen,
+            dtype=dtype,
         )
 
-    @property
-    def _takes_features(self) -> int:
-        return self.features
-
-    def affine(self) -> tuple[Array, Array]:
-        gamma, beta = self._scale_and_shift()
-        scale = gamma / np.sqrt(self.population_variance.astype(np.float64) + self.epsilon)
-        return scale, beta - self.population_mean * scale
-
-    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
-        mean, variance, count = mean_and_variance(x.reshape(-1, self.features) for x in inputs())
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-            raise ValueError("not finite")
-        if self.unbiased_population:
-            variance = variance * (count / max(count - 1, 1))
-        self.population_mean[...] = mean
-        self.population_variance[...] = variance
-
-    def _convert(self, dtype: np.dtype[Any]) -> None:
-        checks.epsilon(self.epsilon, dtype)
-        super()._convert(dtype)
-
-    def _scale_and_shift(self) -> tuple[Array, Array]:
-        """gamma and beta, or the 1 and 0 that stand for one that is left out."""
-        gamma, beta = self._parameters.get("gamma"), self._parameters.get("beta")
-        if gamma is None:
-            gamma = np.ones(self.features, self.dtype)
-        if beta is None:
-            beta = np.zeros(self.features, self.dtype)
-        return gamma, beta
-
-    def _gradients_of_them(self) -> tuple[Array, Array]:
-        """Where to write theirs."""
-        nobodys = np.empty((2, self.features), self.dtype)
-        return self._gradients.get("gamma", nobodys[0]), self._gradients.get("beta", nobodys[1])
-
-    def __repr__(self) -> str:
-        settings = [str(self.features)]
-        for name, parameter in inspect.signature(BatchNorm).parameters.items():
-            if name not in ("features", "dtype") and getattr(self, name) != parameter.default:
-                settings.append(f"{name}={getattr(self, name)!r}")
-        return f"{type(self).__name__}({', '.join(settings)})"
+    def _with_batch(
+        self, batch: tuple[int, ...], dtype: np.dtype[Any], shape: tuple[int, ...], mode: Mode
+    ) -> tuple[BatchNormOperation, tuple[Array, ...], dict[str, Any]]:
+        of_variance = self._correction(math.prod(batch[:-1]))
+        correction = np.repeat([1.0, of_variance], self.features)
+        operation = BatchNormOperation.of(batch, dtype, self.epsilon)
+        return operation, (), {"correction": correction}

@@ -111,6 +111,13 @@ class Layer(checks.Settings):
         ValueError where they are not finite.
         """
 
+    def hold_constants(self) -> None:
+        """Keep what backward takes for constants as the next forward pass finds it, for all after.
+
+        gradient_check calls it on its copy: what forward computes of x, and backward does not
+        differentiate, would move with x.
+        """
+
     @property
     def _takes_features(self) -> int | None:
         """The size that the last axis of x has; None: any."""

@@ -19,7 +19,8 @@ class Pass:
     values: of an operation that has statistics, how many values each of them is of.
     momentum, correction: of the running average that follows them, numbers or arrays like it:
         population = momentum * population + (1 - momentum) * correction * batch.
-    count: an array that counts the batches; momentum is then count / (count + 1), their mean.
+    count: an array that counts the batches, by `batches` at a time. Where momentum is None, it is
+        count / (count + batches): the population's are the mean of all.
     """
 
     is_readers = False
@@ -31,14 +32,15 @@ class Pass:
         gradients: Sequence[Array | None] = (),
         *,
         values: int = 0,
-        momentum: float | Array = 1.0,
+        momentum: float | Array | None = 1.0,
         correction: float | Array = 1.0,
         count: Array | None = None,
+        batches: int = 1,
     ) -> None:
         self.operation = operation
         self._inputs, self._gradients = inputs, gradients
         self.values, self.momentum, self.correction = values, momentum, correction
-        self.count = count
+        self.count, self.batches = count, batches
         self.y: Array | None = None
         self.dx: Array | None = None
 

@@ -117,7 +117,13 @@ class Plan:
             operation = each.operation
             if self.statistics is not None and place in self._places:
                 operation.keep_statistics_in(self.statistics.batch[self._places[place]])
-                self.statistics.set(self._places[place], each.momentum, each.correction, each.count)
+                self.statistics.set(
+                    self._places[place],
+                    each.momentum,
+                    each.correction,
+                    each.count,
+                    each.batches,
+                )
             keeps = self.mode.keeps
             reads_x, reads_y = keeps and operation.reads_x, keeps and operation.reads_y
             if operation.begins:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,15 @@ def lay_side_by_side(averages: Sequence[RunningAverage]) -> None:
         each._name()
 
 
+class _Counted(NamedTuple):
+    """Where batches are counted, by so many a pass; whether a slice of the vector is their mean."""
+
+    place: slice
+    counter: Array
+    batches: int
+    is_mean: bool
+
+
 class BatchStatistics:
     """The statistics of a batch, of all layers that have some, and the step of what follows them.
 
@@ -69,7 +78,7 @@ class BatchStatistics:
         self._momentum, self._weight, self._work = np.ones(size), np.zeros(size), np.empty(size)
         self._correction = np.ones(size)
         self._is_corrected = False
-        self._counted: dict[int, tuple[slice, Array]] = {}
+        self._counted: dict[int, _Counted] = {}
         self._shown = _joined([each.shown for each in averages])
         self._population = _joined([each.carried for each in averages])
         self._rounded = np.empty_like(self._shown)
@@ -78,20 +87,25 @@ class BatchStatistics:
     def set(
         self,
         place: slice,
-        momentum: float | Array,
+        momentum: float | Array | None,
         correction: float | Array,
         count: Array | None = None,
+        batches: int = 1,
     ) -> None:
-        """How what follows a slice of the vector moves; with a count of batches, as their mean."""
+        """How what follows a slice of the vector moves; momentum None: as the mean of all batches.
+
+        count: where these are counted, by so many at a time.
+        """
         if count is not None:
-            self._counted[place.start] = place, count
-        self._momentum[place], self._correction[place] = momentum, correction
+            self._counted[place.start] = _Counted(place, count, batches, momentum is None)
+        self._momentum[place] = 0.0 if momentum is None else momentum
+        self._correction[place] = correction
         self._weight[place] = (1 - self._momentum[place]) * self._correction[place]
         self._is_corrected = bool((self._correction != 1).any())
 
     def arrays(self) -> dict[str, Any]:
         """What it holds by name, for a tape."""
-        counts = (count for _, count in self._counted.values())
+        counts = (each.counter for each in self._counted.values())
         return vars(self) | {f"count_{place}": count for place, count in enumerate(counts, 1)}
 
     def is_finite(self, xp: Any) -> bool:
@@ -109,11 +123,13 @@ class BatchStatistics:
         xp.copyto(self._rounded, self._population)
         if self._rounded.tobytes() != self._shown.tobytes():
             xp.copyto(self._population, self._shown)
-        for place, count in self._counted.values():
-            batches = max(0, int(count))
-            xp.copyto(self._momentum[place], batches / (batches + 1))
-            xp.multiply(self._correction[place], 1 / (batches + 1), out=self._weight[place])
-            xp.add(count, 1, out=count)
+        for place, count, batches, is_mean in self._counted.values():
+            if is_mean:
+                before = max(0, int(count))
+                share = batches / (before + batches)
+                xp.copyto(self._momentum[place], before / (before + batches))
+                xp.multiply(self._correction[place], share, out=self._weight[place])
+            xp.add(count, batches, out=count)
         xp.multiply(self._population, self._momentum, out=self._population)
         xp.multiply(batch, self._weight, out=self._work)
         xp.add(self._population, self._work, out=self._population)

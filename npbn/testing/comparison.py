@@ -16,6 +16,7 @@ from npbn.layers.readers import (
     locked,
     runs_as_written,
     told,
+    within,
 )
 from npbn.testing.derivatives import derivative_at_0, natural_size
 
@@ -33,7 +34,10 @@ Scalar = Callable[[Array], tuple[float, Array]]
 
 
 class Probe:
-    """A layer, its input and its mode; every forward pass draws the same random numbers."""
+    """A layer, its input and its mode.
+
+    Every forward pass draws the same random numbers, and finds the same state.
+    """
 
     def __init__(self, layer: Layer, x: Array, training: bool, statistics: Statistics) -> None:
         self.x = x
@@ -43,6 +47,7 @@ class Probe:
         self._forward = partial(self._call(layer, "forward"), **options)
         self._backward = partial(self._call(layer, "backward"), input_gradient=True)
         self._states = [(rng, rng.bit_generator.state) for rng in layer.generators.values()]
+        self._state = [(array, array.copy()) for array in layer.state.values()]
 
     @staticmethod
     def _call(layer: Layer, direction: str) -> Callable[..., Array]:
@@ -64,8 +69,15 @@ class Probe:
         """y, which is the caller's."""
         for rng, state in self._states:
             rng.bit_generator.state = state
+        for array, values in self._state:
+            array[...] = values
         y = self._forward(locked(self.x))
         return np.array(checked_result(repr(self._layer), "forward", y, self.x))
+
+    def hold_constants(self) -> None:
+        """From the next forward pass on, what backward takes for constants stays."""
+        for each in within([self._layer]):
+            each.hold_constants()
 
     def repeats(self) -> bool:
         """Whether two passes on the same x give the same y."""

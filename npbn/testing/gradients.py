@@ -33,8 +33,9 @@ def gradient_check(
     The upstream gradient dy is random: an all-ones dy hides most mistakes in batch normalization,
     whose dx it makes 0. Arrays that are still constant (gamma 1, beta 0, population statistics) are
     moved off their values first. dx is always checked. All of it happens on a float64 copy; the
-    layer is left as it was, and Dropout draws the same mask each time. With labels the gradient of
-    the network's softmax cross entropy is checked as well. A forward pass with other values comes
+    layer is left as it was. Each time Dropout draws the same mask, the state is the same, and what
+    backward takes for constants stays (`Layer.hold_constants`). With labels the gradient of the
+    network's softmax cross entropy is checked as well. A forward pass with other values comes
     first, so that what a layer keeps of an earlier batch is found.
 
     x, labels: a batch as for forward, with three values or more a feature where a layer takes the
@@ -61,6 +62,7 @@ def gradient_check(
     with computing():
         probe = Probe(layer, x, training, mode)
         y = probe.forward_elsewhere(rng)
+        probe.hold_constants()
         if not probe.repeats():
             raise ValueError(_does_not_repeat(layer, x, training, mode))
         if mode == "batch":

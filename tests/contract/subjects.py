@@ -74,6 +74,11 @@ def with_shapes(largest):
     return pytest.mark.parametrize(("subject", "shape"), pairs, ids=ids)
 
 
+def statistics_of(layer):
+    """Its state, but for numbers of batches."""
+    return {name: array for name, array in layer.state.items() if array.dtype.kind == "f"}
+
+
 def upstream(y, seed=1):
     return np.random.default_rng(seed).standard_normal(y.shape).astype(y.dtype)
 

@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from operations import make
+from operations import each_pair, make
 from shared import COPIES, MODES, in_threads
-from subjects import SUBJECTS, arrays_of, assert_same_arrays, upstream
+from subjects import SUBJECTS, arrays_of, assert_same_arrays, statistics_of, upstream
 
 from npbn import SGD, Adam, Sequential, fit, functional, gradient_check, training_steps
 from npbn.layers import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sigmoid
@@ -134,7 +134,7 @@ def test_exact_statistics_are_those_of_the_whole_data(subject, assert_close):
     np.testing.assert_array_equal(each.parameter_vector, parameters)
     blocks = copy.deepcopy(each)
     blocks.recompute_population(x, batch_size=3)
-    for name, array in each.layers[1].state.items():
+    for name, array in statistics_of(each.layers[1]).items():
         assert not np.array_equal(array, subject.filled().state[name])
         assert_close(blocks.layers[1].state[name], array)
 
@@ -273,4 +273,21 @@ def test_operations_in_threads_give_the_same_bits_as_alone(one_blas_thread):
         return run
 
     runs = [computing(case) for case in [*CASES.values()] * 2]
+    assert in_threads(runs) == [run() for run in runs]
+
+
+@each_pair
+def test_threads_may_share_a_cache(case, one_blas_thread):
+    inputs = make(case, dtype=np.float32)
+    y, cache = case.forward(functional, inputs)
+
+    def going_back(seed):
+        def run():
+            dy = upstream(y, seed)
+            found = [case.backward(functional, dy, cache, inputs) for _ in range(60)]
+            return [[each.tobytes() for each in every] for every in found]
+
+        return run
+
+    runs = [going_back(seed) for seed in range(4)]
     assert in_threads(runs) == [run() for run in runs]
