@@ -6,6 +6,8 @@ them fast, `npbn.layers` holds what they need. `npbn.lesson` has the lesson's ow
 
 from npbn import datasets, functional, lesson, plotting, reference
 from npbn.layers import (
+    LSTM,
+    RNN,
     AvgPool2D,
     BatchNorm,
     Conv2D,
@@ -29,6 +31,8 @@ from npbn.training import History, fit, training_steps
 __version__ = "0.1.0"
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AvgPool2D",

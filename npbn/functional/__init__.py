@@ -32,6 +32,7 @@ from npbn.functional.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from npbn.functional.lstm import lstm_backward, lstm_forward
 from npbn.functional.pooling import (
     average_pool_backward,
     average_pool_forward,
@@ -41,6 +42,7 @@ from npbn.functional.pooling import (
     max_pool_forward,
 )
 from npbn.functional.rms_norm import rms_norm_backward, rms_norm_forward
+from npbn.functional.rnn import rnn_backward, rnn_forward
 
 __all__ = [
     "average_pool_backward",
@@ -62,6 +64,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
+    "lstm_backward",
+    "lstm_forward",
     "max_pool_backward",
     "max_pool_forward",
     "negative_log_likelihood",
@@ -69,6 +73,8 @@ __all__ = [
     "relu_forward",
     "rms_norm_backward",
     "rms_norm_forward",
+    "rnn_backward",
+    "rnn_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",

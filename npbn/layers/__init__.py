@@ -7,10 +7,14 @@ from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
 from npbn.layers.flatten import Flatten
 from npbn.layers.layer import Layer
+from npbn.layers.lstm import LSTM
 from npbn.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from npbn.layers.rms_norm import RMSNorm
+from npbn.layers.rnn import RNN
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "AvgPool2D",
     "BatchNorm",
     "Conv2D",

@@ -33,6 +33,7 @@ from npbn.reference.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from npbn.reference.lstm import lstm_backward, lstm_forward
 from npbn.reference.pooling import (
     average_pool_backward,
     average_pool_forward,
@@ -42,6 +43,7 @@ from npbn.reference.pooling import (
     max_pool_forward,
 )
 from npbn.reference.rms_norm import rms_norm_backward, rms_norm_forward
+from npbn.reference.rnn import rnn_backward, rnn_forward
 
 __all__ = [
     "average_pool_backward",
@@ -63,6 +65,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
+    "lstm_backward",
+    "lstm_forward",
     "max_pool_backward",
     "max_pool_forward",
     "negative_log_likelihood",
@@ -70,6 +74,8 @@ __all__ = [
     "relu_forward",
     "rms_norm_backward",
     "rms_norm_forward",
+    "rnn_backward",
+    "rnn_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",
