@@ -250,6 +250,14 @@ def number(
     return result
 
 
+def share(name: str, value: Any) -> float:
+    """value as a Python float from 0 to 1."""
+    result = number(name, value, minimum=0.0)
+    if result > 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
+    return result
+
+
 def epsilon(value: Any, dtype: np.dtype[Any]) -> float:
     """value as a Python float that dtype does not round to 0, or 0."""
     result = number("epsilon", value, minimum=0.0)

@@ -21,6 +21,12 @@ from npbn.functional.batch_norm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
+from npbn.functional.batch_norm_lstm import (
+    batch_norm_lstm_backward,
+    batch_norm_lstm_forward,
+    batch_norm_lstm_inference_backward,
+    batch_norm_lstm_inference_forward,
+)
 from npbn.functional.conv2d import conv2d_backward, conv2d_forward
 from npbn.functional.dense import dense_backward, dense_forward
 from npbn.functional.dropout import dropout_backward, dropout_forward
@@ -51,6 +57,10 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_norm_lstm_backward",
+    "batch_norm_lstm_forward",
+    "batch_norm_lstm_inference_backward",
+    "batch_norm_lstm_inference_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dense_backward",

@@ -9,7 +9,7 @@ from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import multiply, quiet
 from npbn.numerics.operation import check_backward
-from npbn.numerics.recurrent import Recurrent, Step, checked
+from npbn.numerics.recurrent import Recurrent, Step, checked, rows_of
 from npbn.numerics.tape import repeated
 
 
@@ -91,19 +91,18 @@ class Gated(Recurrent):
         self._one = constant(1.0, dtype.char)
         self._half = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), units)
         self._start = np.repeat(np.array([0.5, 0.5, 0, 0.5], dtype), units)
-        self._half_squared = self._half**2
         self._all_gates = self._over_time(4 * units)
         self._cell_states, self._tanh_cells = self._states(), self._over_time(units)
         self._written = np.empty((self._examples, units), dtype)
-        self._make_steps()
-
-    def _make_steps(self) -> None:
+        self._make_arrays()
         self._steps = [self._step(t) for t in range(self._length)]
+
+    def _make_arrays(self) -> None:
+        """What else forward writes into."""
 
     def _step(self, t: int) -> Step:
         i, f, g, o = np.split(self._all_gates[t], 4, axis=1)
         return Step(
-            terms=self._all_terms[t],
             gates=self._all_gates[t],
             **{"i": i, "f": f, "g": g, "o": o},
             hidden_before=self._hidden_states[t],
@@ -136,17 +135,22 @@ class Gated(Recurrent):
 
     def prepare_backward(self) -> None:
         super().prepare_backward()
+        self._make_scratch()
+        self._backward_steps = [self._backward_step(t) for t in reversed(range(self._length))]
+
+    def _make_scratch(self) -> None:
+        """What backward writes into."""
         self._dc, self._work = np.empty_like(self._dh), np.empty_like(self._dh)
-        self._slope = np.empty_like(self._all_dz[0])
+        self._slope = np.empty_like(self._all_gates[0])
+        self._slope_g = np.split(self._slope, 4, axis=1)[2]
         self._turned_weight = np.empty((4 * self._units, self._units), self.dtype)
         if self._masked is not None:
             self._dc_after = np.empty_like(self._dc)
-        self._backward_steps = [self._backward_step(t) for t in reversed(range(self._length))]
 
     def _backward_step(self, t: int) -> Step:
-        dz_i, dz_f, dz_g, dz_o = np.split(self._all_dz[t], 4, axis=1)
+        dz_i, dz_f, dz_g, dz_o = np.split(self._dz_at(t), 4, axis=1)
         own = {"dz_i": dz_i, "dz_f": dz_f, "dz_g": dz_g, "dz_o": dz_o}
-        return Step(dy_t=self._dy_at(t), dz=self._all_dz[t], **own, **vars(self._steps[t]))
+        return Step(dy_t=self._dy_at(t), dz=self._dz_at(t), **own, **vars(self._steps[t]))
 
     def _take_dh(self, xp: Any, step: Step) -> None:
         """dh of the step, with what dy has of it."""
@@ -162,10 +166,11 @@ class Gated(Recurrent):
         xp.multiply(self._dc, step.cell_before, out=step.dz_f)
         xp.multiply(self._dc, step.i, out=step.dz_g)
         multiply(xp, self._dc, step.f, out=self._dc)
-        # i * (1 - i) = 1/4 - (i - 1/2)^2, and so for f and o; 1 - g^2.
-        xp.subtract(step.gates, self._start, out=self._slope)
-        xp.multiply(self._slope, self._slope, out=self._slope)
-        xp.subtract(self._half_squared, self._slope, out=self._slope)
+        # i * (1 - i), and so for f and o; of g it is 1 - g^2.
+        xp.subtract(self._one, step.gates, out=self._slope)
+        xp.multiply(self._slope, step.gates, out=self._slope)
+        xp.multiply(step.g, step.g, out=self._slope_g)
+        xp.subtract(self._one, self._slope_g, out=self._slope_g)
         multiply(xp, step.dz, self._slope, out=step.dz)
         if step.masked is not None:
             xp.copyto(step.dz, 0, where=step.masked)
@@ -179,17 +184,19 @@ class Gated(Recurrent):
 class LSTMOperation(Gated):
     """h_t = o * tanh(c_t)."""
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        weight_shape: tuple[int, ...],
-        last_only: bool,
-        mask: Array | None,
-    ) -> None:
-        super().__init__(shape, dtype, weight_shape, last_only, mask)
-        self._half_input = np.empty((shape[-1], 4 * self._units), dtype)
-        self._half_recurrent, self._half_bias = np.empty(weight_shape, dtype), self._half.copy()
+    def _make_arrays(self) -> None:
+        columns, dtype = self._columns, self.dtype
+        self._all_terms = self._over_time(columns)
+        self._half_input = np.empty((self.x_shape[-1], columns), dtype)
+        self._half_recurrent = np.empty((self._units, columns), dtype)
+        self._half_bias = np.empty(columns, dtype)
+
+    def _step(self, t: int) -> Step:
+        return Step(terms=self._all_terms[t], **vars(super()._step(t)))
+
+    def _make_scratch(self) -> None:
+        super()._make_scratch()
+        self._prepare_bias_gradient()
 
     def forward(
         self,
@@ -204,7 +211,7 @@ class LSTMOperation(Gated):
         xp.multiply(input_weight, self._half, out=self._half_input)
         xp.multiply(recurrent_weight, self._half, out=self._half_recurrent)
         xp.multiply(bias, self._half, out=self._half_bias)
-        self._begin(xp, x, self._half_input)
+        self._begin(xp, x, self._half_input, rows_of(self._all_terms))
         xp.add(self._all_terms, self._half_bias, out=self._all_terms)
         for step in repeated(xp, self._steps):
             xp.matmul(step.hidden_before, self._half_recurrent, out=step.gates)

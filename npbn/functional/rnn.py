@@ -9,7 +9,7 @@ from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import multiply, quiet
 from npbn.numerics.operation import check_backward
-from npbn.numerics.recurrent import Recurrent, Step, checked
+from npbn.numerics.recurrent import Recurrent, Step, checked, rows_of
 from npbn.numerics.tape import repeated
 
 
@@ -78,7 +78,7 @@ class RNNOperation(Recurrent):
         mask: Array | None,
     ) -> None:
         super().__init__(shape, dtype, weight_shape, last_only, mask)
-        self._one = constant(1.0, dtype.char)
+        self._one, self._all_terms = constant(1.0, dtype.char), self._over_time(self._units)
         self._steps = [
             Step(
                 terms=self._all_terms[t],
@@ -99,7 +99,7 @@ class RNNOperation(Recurrent):
         y: Array,
     ) -> None:
         self.input_weight, self.recurrent_weight, self.bias = input_weight, recurrent_weight, bias
-        self._begin(xp, x, input_weight)
+        self._begin(xp, x, input_weight, rows_of(self._all_terms))
         xp.add(self._all_terms, bias, out=self._all_terms)
         for step in repeated(xp, self._steps):
             xp.matmul(step.hidden_before, recurrent_weight, out=step.hidden)
@@ -111,6 +111,7 @@ class RNNOperation(Recurrent):
 
     def prepare_backward(self) -> None:
         super().prepare_backward()
+        self._prepare_bias_gradient()
         self._slope = np.empty_like(self._dh)
         self._backward_steps = [
             Step(dy_t=self._dy_at(t), dz=self._all_dz[t], **vars(self._steps[t]))

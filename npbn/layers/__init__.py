@@ -2,6 +2,7 @@
 
 from npbn.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.batch_norm import BatchNorm
+from npbn.layers.batch_norm_lstm import BatchNormLSTM
 from npbn.layers.conv2d import Conv2D
 from npbn.layers.dense import Dense
 from npbn.layers.dropout import Dropout
@@ -17,6 +18,7 @@ __all__ = [
     "RNN",
     "AvgPool2D",
     "BatchNorm",
+    "BatchNormLSTM",
     "Conv2D",
     "Dense",
     "Dropout",

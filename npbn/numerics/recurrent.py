@@ -23,9 +23,9 @@ class Step:
 class Recurrent(Operation):
     """x (N, T, D) -> the states (N, T, U), or the last one, (N, U).
 
-    Its arrays have the steps first, so that each step's part of them is contiguous. `terms` is what
-    x adds to what a state is made of, `hidden` all states, from the first one, 0, on. A masked step
-    leaves the state as it was; x is 0 there.
+    Its arrays have the steps first, so that each step's part of them is contiguous: hidden_states
+    has all states from the first one, 0, on. A masked step leaves the state as it was; x is 0
+    there.
     """
 
     input_weight: Array
@@ -43,11 +43,10 @@ class Recurrent(Operation):
         """weight_shape: of the recurrent weight, (U, gates * U)."""
         super().__init__(shape, dtype)
         self._examples, self._length, features = shape
-        self._units, columns = weight_shape
+        self._units, self._columns = weight_shape
         self._last_only = last_only
         self.shape = (*(shape[:1] if last_only else shape[:2]), self._units)
         self._x_over_time = self._over_time(features)
-        self._all_terms = self._over_time(columns)
         self._hidden_states = self._states()
         self._all_before, self._all_hidden = self._hidden_states[:-1], self._hidden_states[1:]
         self._last_hidden = self._hidden_states[-1]
@@ -68,32 +67,32 @@ class Recurrent(Operation):
     def _masked_at(self, step: int) -> Array | None:
         return None if self._masked is None else self._masked[step]
 
-    def _begin(self, xp: Any, x: Array, input_weight: Array) -> None:
-        """Takes x, and writes its terms: one product for all steps."""
+    def _begin(self, xp: Any, x: Array, input_weight: Array, terms: Array) -> None:
+        """Takes x, and writes what it adds to each step, (T * N, columns): one product for all."""
         xp.copyto(self._x_over_time, x.swapaxes(0, 1))
         if self._masked is not None:
             xp.copyto(self._x_over_time, 0, where=self._masked)
-        xp.matmul(_rows(self._x_over_time), input_weight, out=_rows(self._all_terms))
+        xp.matmul(rows_of(self._x_over_time), input_weight, out=terms)
 
     def _end(self, xp: Any, y: Array) -> None:
         """Writes y."""
-        xp.copyto(
-            y,
-            self._hidden_states[-1] if self._last_only else self._hidden_states[1:].swapaxes(0, 1),
-        )
+        xp.copyto(y, self._last_hidden if self._last_only else self._all_hidden.swapaxes(0, 1))
 
     def prepare_backward(self) -> None:
-        columns = self._all_terms.shape[-1]
-        self._all_dz, self._dh = (
-            self._over_time(columns),
-            np.empty(self._hidden_states.shape[1:], self.dtype),
-        )
+        self._make_dz()
+        self._dh = np.empty((self._examples, self._units), self.dtype)
         self._dx_over_time = np.empty_like(self._x_over_time)
-        self._bias_gradient = BiasGradient(self._all_dz.shape, self.dtype)
         if self._masked is not None:
             self._dh_after = np.empty_like(self._dh)
         if not self._last_only:
             self._dy_over_time = np.empty_like(self._all_hidden)
+
+    def _make_dz(self) -> None:
+        """The gradient of what each state is made of."""
+        self._all_dz = self._over_time(self._columns)
+
+    def _dz_at(self, step: int) -> Array:
+        return self._all_dz[step]
 
     def _begin_backward(self, xp: Any, dy: Array) -> None:
         """Writes dh, the gradient of the last state, less what dy has of it at each step."""
@@ -106,13 +105,16 @@ class Recurrent(Operation):
     def _dy_at(self, step: int) -> Array | None:
         return None if self._last_only else self._dy_over_time[step]
 
+    def _prepare_bias_gradient(self) -> None:
+        self._bias_gradient = BiasGradient(self._all_dz.shape, self.dtype)
+
     def _weight_gradients(
         self, xp: Any, dinput_weight: Array, drecurrent_weight: Array, dbias: Array
     ) -> None:
         """Those of all steps at once."""
-        dz_rows = _rows(self._all_dz)
-        xp.matmul(_rows(self._x_over_time).T, dz_rows, out=dinput_weight)
-        xp.matmul(_rows(self._all_before).T, dz_rows, out=drecurrent_weight)
+        dz_rows = rows_of(self._all_dz)
+        xp.matmul(rows_of(self._x_over_time).T, dz_rows, out=dinput_weight)
+        xp.matmul(rows_of(self._all_before).T, dz_rows, out=drecurrent_weight)
         self._bias_gradient.write(xp, self._all_dz, dbias)
 
     def new_gradients(self) -> list[Array]:
@@ -123,11 +125,11 @@ class Recurrent(Operation):
 
     def _write_dx(self, xp: Any, input_weight: Array, dx: Array | None) -> None:
         if dx is not None:
-            xp.matmul(_rows(self._all_dz), input_weight.T, out=_rows(self._dx_over_time))
+            xp.matmul(rows_of(self._all_dz), input_weight.T, out=rows_of(self._dx_over_time))
             xp.copyto(dx, self._dx_over_time.swapaxes(0, 1))
 
 
-def _rows(array: Array) -> Array:
+def rows_of(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 

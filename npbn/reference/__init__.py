@@ -22,6 +22,12 @@ from npbn.reference.batch_norm import (
     batch_norm_inference_backward,
     update_population,
 )
+from npbn.reference.batch_norm_lstm import (
+    batch_norm_lstm_backward,
+    batch_norm_lstm_forward,
+    batch_norm_lstm_inference_backward,
+    batch_norm_lstm_inference_forward,
+)
 from npbn.reference.conv2d import conv2d_backward, conv2d_forward
 from npbn.reference.dense import dense_backward, dense_forward
 from npbn.reference.dropout import dropout_backward, dropout_forward
@@ -52,6 +58,10 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_norm_lstm_backward",
+    "batch_norm_lstm_forward",
+    "batch_norm_lstm_inference_backward",
+    "batch_norm_lstm_inference_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dense_backward",
