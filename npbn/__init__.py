@@ -6,8 +6,11 @@ them fast, `npbn.layers` holds what they need. `npbn.lesson` has the lesson's ow
 
 from npbn import datasets, functional, lesson, plotting, reference
 from npbn.layers import (
+    LSTM,
+    RNN,
     AvgPool2D,
     BatchNorm,
+    BatchNormLSTM,
     BatchRenorm,
     Conv2D,
     Dense,
@@ -34,10 +37,13 @@ from npbn.training import History, fit, training_steps
 __version__ = "0.1.0"
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AvgPool2D",
     "BatchNorm",
+    "BatchNormLSTM",
     "BatchRenorm",
     "Conv2D",
     "Dense",

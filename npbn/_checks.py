@@ -102,6 +102,22 @@ def images(name: str, value: Any, axes: int | None = None) -> Array:
     return array
 
 
+def sequences(name: str, value: Any, features: int | None = None) -> Array:
+    """A float array (N, T, D), not empty, with `features` entries on its last axis."""
+    array = batch(name, value, features)
+    if array.ndim != 3:
+        raise ValueError(f"{name}: {not_sequences(name, array.shape)}")
+    return array
+
+
+def not_sequences(name: str, shape: tuple[int, ...]) -> str:
+    """What was expected where an array of that shape came for sequences, and what to type."""
+    advice = ""
+    if len(shape) == 2:
+        advice = f": pass {name}[..., np.newaxis] if each step is one number"
+    return f"expected sequences (N, T, D), got {shape}{advice}"
+
+
 def not_images(name: str, shape: tuple[int, ...]) -> str:
     """What was expected where an array of that shape came for images, and what to type."""
     advice = ""
@@ -237,6 +253,14 @@ def number(
         ]
         wanted = " and ".join(bound for bound in bounds if bound)
         raise ValueError(f"{name}: expected a finite number {wanted}".rstrip() + f", got {value}")
+    return result
+
+
+def share(name: str, value: Any) -> float:
+    """value as a Python float from 0 to 1."""
+    result = number(name, value, minimum=0.0)
+    if result > 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
     return result
 
 

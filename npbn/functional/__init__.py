@@ -21,6 +21,12 @@ from npbn.functional.batch_norm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
+from npbn.functional.batch_norm_lstm import (
+    batch_norm_lstm_backward,
+    batch_norm_lstm_forward,
+    batch_norm_lstm_inference_backward,
+    batch_norm_lstm_inference_forward,
+)
 from npbn.functional.batch_renorm import (
     batch_renorm_backward,
     batch_renorm_corrections,
@@ -44,6 +50,7 @@ from npbn.functional.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from npbn.functional.lstm import lstm_backward, lstm_forward
 from npbn.functional.pooling import (
     average_pool_backward,
     average_pool_forward,
@@ -53,6 +60,7 @@ from npbn.functional.pooling import (
     max_pool_forward,
 )
 from npbn.functional.rms_norm import rms_norm_backward, rms_norm_forward
+from npbn.functional.rnn import rnn_backward, rnn_forward
 
 __all__ = [
     "average_pool_backward",
@@ -61,6 +69,10 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_norm_lstm_backward",
+    "batch_norm_lstm_forward",
+    "batch_norm_lstm_inference_backward",
+    "batch_norm_lstm_inference_forward",
     "batch_renorm_backward",
     "batch_renorm_corrections",
     "batch_renorm_forward",
@@ -85,6 +97,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
+    "lstm_backward",
+    "lstm_forward",
     "max_pool_backward",
     "max_pool_forward",
     "negative_log_likelihood",
@@ -92,6 +106,8 @@ __all__ = [
     "relu_forward",
     "rms_norm_backward",
     "rms_norm_forward",
+    "rnn_backward",
+    "rnn_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",

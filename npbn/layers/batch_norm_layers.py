@@ -63,12 +63,7 @@ class PopulationLayer(Layer):
     @checks.Setting
     def momentum(self, value: float | None) -> float | None:
         """The weight of the old population statistics, from 0 to 1; None: the mean of all."""
-        if value is None:
-            return None
-        momentum = checks.number("momentum", value, minimum=0.0)
-        if momentum > 1:
-            raise ValueError(f"momentum: expected a number from 0 to 1, got {value}")
-        return momentum
+        return None if value is None else checks.share("momentum", value)
 
     @checks.Setting
     def epsilon(self, value: float) -> float:

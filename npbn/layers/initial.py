@@ -30,16 +30,19 @@ def initial_weight(
     weight: Array | None,
     rng: np.random.Generator | int | None,
     dtype: DTypeLike | None,
+    *,
+    std: float | None = None,
+    name: str = "weight",
 ) -> Array:
     """The weights given, checked, or drawn: (..., out), normal around 0.
 
-    Their standard deviation is sqrt(2 / n), where n numbers go into each output (He et al. 2015).
-    dtype: None for that of the weights given, else float32.
+    std: their standard deviation; None: sqrt(2 / n), where n numbers go into each output (He et al.
+    2015). dtype: None for that of the weights given, else float32. name: what messages call them.
     """
     if weight is None:
         kind = np.dtype(np.float32) if dtype is None else checks.float_dtype("dtype", dtype)
-        std = np.sqrt(2 / prod(shape[:-1]))
+        std = np.sqrt(2 / prod(shape[:-1])) if std is None else std
         return (checks.generator(rng).standard_normal(shape) * std).astype(kind)
-    weight = checks.float_array("weight", weight)
-    checks.has_shape("weight", weight, shape)
+    weight = checks.float_array(name, weight)
+    checks.has_shape(name, weight, shape)
     return weight if dtype is None else weight.astype(checks.float_dtype("dtype", dtype))

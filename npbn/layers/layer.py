@@ -123,6 +123,11 @@ class Layer(checks.Settings):
         """The size that the last axis of x has; None: any."""
         return None
 
+    @property
+    def _ends_steps(self) -> bool:
+        """Whether y has no axis of steps any more, so that a mask ends here."""
+        return False
+
     # The two passes
 
     def forward(

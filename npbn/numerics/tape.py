@@ -275,6 +275,8 @@ def _view(name: str, array: Array, view: Array) -> str | None:
     if view.size == array.size and array.flags.c_contiguous:
         candidates[f"{name}.reshape{view.shape}"] = array.reshape(view.shape)
         candidates[f"{name}.reshape{view.shape[::-1]}.T"] = array.reshape(view.shape[::-1]).T
+    if array.ndim == 3:
+        candidates[f"{name}.swapaxes(0, 1)"] = array.swapaxes(0, 1)
     if view.ndim == 2 and view.shape[1] == 1 and array.ndim == 1:
         candidates[f"{name}[:, np.newaxis]"] = array[:, np.newaxis]
     if array.ndim and view.shape[1:] == array.shape[1:] and array.strides[0]:

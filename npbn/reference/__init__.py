@@ -25,6 +25,12 @@ from npbn.reference.batch_norm import (
     synchronized_batch_norm_backward,
     update_population,
 )
+from npbn.reference.batch_norm_lstm import (
+    batch_norm_lstm_backward,
+    batch_norm_lstm_forward,
+    batch_norm_lstm_inference_backward,
+    batch_norm_lstm_inference_forward,
+)
 from npbn.reference.batch_renorm import (
     batch_renorm_backward,
     batch_renorm_corrections,
@@ -48,6 +54,7 @@ from npbn.reference.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from npbn.reference.lstm import lstm_backward, lstm_forward
 from npbn.reference.pooling import (
     average_pool_backward,
     average_pool_forward,
@@ -57,6 +64,7 @@ from npbn.reference.pooling import (
     max_pool_forward,
 )
 from npbn.reference.rms_norm import rms_norm_backward, rms_norm_forward
+from npbn.reference.rnn import rnn_backward, rnn_forward
 
 __all__ = [
     "average_pool_backward",
@@ -65,6 +73,10 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "batch_norm_lstm_backward",
+    "batch_norm_lstm_forward",
+    "batch_norm_lstm_inference_backward",
+    "batch_norm_lstm_inference_forward",
     "batch_renorm_backward",
     "batch_renorm_corrections",
     "batch_renorm_forward",
@@ -89,6 +101,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "log_softmax",
+    "lstm_backward",
+    "lstm_forward",
     "max_pool_backward",
     "max_pool_forward",
     "merge_statistics",
@@ -97,6 +111,8 @@ __all__ = [
     "relu_forward",
     "rms_norm_backward",
     "rms_norm_forward",
+    "rnn_backward",
+    "rnn_forward",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax",

@@ -36,6 +36,9 @@ IMAGES: tuple[Shape, ...] = (
     (5, 14, 14, 16),
     (2, 40, 33, 24),
 )
+# Sequences: short ones; many of one step, where the recurrent weight does nothing; long ones; the
+# rows of some images.
+SEQUENCES: tuple[Shape, ...] = ((4, 4, 2), (3, 5, 4), (70, 1, 3), (3, 60, 2), (20, 28, 28))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +154,26 @@ def images(rng: np.random.Generator, shape: Shape, dtype: Any, axes: int | None 
     return normal(rng, shape, dtype)
 
 
+def sequences(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
+    """Standard normal numbers; ValueError for a shape that no sequences (N, T, D) have."""
+    if len(shape) != 3:
+        raise ValueError(f"expected (N, T, D), got {shape}")
+    return normal(rng, shape, dtype)
+
+
 def for_images(make: MakeLayer) -> MakeLayer:
     """A layer for images; ValueError for a shape that these cannot have."""
+    return _checked_by(images, make)
 
+
+def for_sequences(make: MakeLayer) -> MakeLayer:
+    """A layer for sequences; ValueError for a shape that these cannot have."""
+    return _checked_by(sequences, make)
+
+
+def _checked_by(draw: Callable[..., Array], make: MakeLayer) -> MakeLayer:
     def made(rng: np.random.Generator, shape: Shape, dtype: Any) -> Layer:
-        images(rng, shape, dtype)
+        draw(rng, shape, dtype)
         return make(rng, shape, dtype)
 
     return made

@@ -1,0 +1,215 @@
+"""Recurrent batch normalization as a layer: an LSTM with population statistics of each step."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npbn import _checks as checks
+from npbn._checks import Array
+from npbn.functional.batch_norm_lstm import (
+    NORMALIZED,
+    STATISTICS,
+    BatchNormLSTMInferenceOperation,
+    BatchNormLSTMOperation,
+)
+from npbn.layers.layer import ArrayAttribute
+from npbn.layers.passes import Pass
+from npbn.layers.plan import Mode
+from npbn.layers.recurrent_layer import RecurrentLayer
+from npbn.layers.running_average import RunningAverage, mean_and_variance
+from npbn.numerics.denormals import quiet
+
+FIRST_GAMMA = 0.1
+
+
+class BatchNormLSTM(RecurrentLayer):
+    """An LSTM, normalized over the examples at each step by itself; h and c start at 0.
+
+        z   = BN(x_t @ input_weight; input_gamma, 0)
+              + BN(h_(t-1) @ recurrent_weight; recurrent_gamma, 0) + bias
+        c_t = sigmoid(z_f) * c_(t-1) + sigmoid(z_i) * tanh(z_g)
+        h_t = sigmoid(z_o) * tanh(BN(c_t; cell_gamma, cell_beta))
+
+    BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta. The two sums share
+    one bias, which is their beta; the cell within is not normalized, but what is shown of it. Mean
+    and variance are those of the batch in training, and of the population in inference, and every
+    step has its own: what reaches a cell is another thing at the start than later on. Gammas, beta
+    and bias are shared by all steps. The gradients go back through all steps (the equations are
+    with reference.batch_norm_lstm_backward).
+
+    in_features, units: the sizes of the last axis of x (N, T, in_features) and of y.
+    steps: for how many steps statistics of the population are kept. A longer sequence uses those of
+        the last step, and a step that no batch in training had those of the last one before it that
+        some had.
+    last_only: False: y is the state after each step, (N, T, units); True: after the last, (N,
+        units).
+    momentum: from 0 to 1, the weight of the old population statistics, as of BatchNorm.
+    epsilon: added to the variance, under the root, in every mode.
+    input_weight, recurrent_weight, rng, dtype: as of LSTM.
+
+    parameters: input_weight (in_features, 4 * units), recurrent_weight (units, 4 * units), bias
+    (4 * units,), which starts at 0, and at 1 for f; input_gamma and recurrent_gamma (4 * units,),
+    cell_gamma (units,), which start at 0.1: with 1 the gates saturate, and gradients vanish; and
+    cell_beta (units,), at 0. state: population_input_mean and population_input_variance,
+    population_recurrent_... (steps, 4 * units) and population_cell_... (steps, units), at 0 and 1;
+    population_share (steps,): how much of a step's is of batches, 0 where it is of none.
+
+    forward takes a mask (N, T), for sequences of unequal length: a masked step counts in no
+    statistic. Those of a step that fewer than two sequences have do not move the population's. A
+    forward pass in training is a ValueError for one sequence alone, and for values that are not
+    finite, as of BatchNorm. Cooijmans et al. 2016.
+    """
+
+    _gates = 4
+    _running_average: RunningAverage
+    _training_only = ("momentum",)
+
+    input_gamma = ArrayAttribute("parameters", "The scale of what x adds, (4 * units,).")
+    recurrent_gamma = ArrayAttribute("parameters", "The scale of what h adds, (4 * units,).")
+    cell_gamma = ArrayAttribute("parameters", "The scale of the cell, (units,).")
+    cell_beta = ArrayAttribute("parameters", "The shift of the cell, (units,).")
+    population_input_mean = ArrayAttribute("state", "Of x @ input_weight, (steps, 4 * units).")
+    population_input_variance = ArrayAttribute("state", "Of the same, (steps, 4 * units).")
+    population_recurrent_mean = ArrayAttribute("state", "Of h @ recurrent_weight, the same.")
+    population_recurrent_variance = ArrayAttribute("state", "Of the same, (steps, 4 * units).")
+    population_cell_mean = ArrayAttribute("state", "Of the cell, (steps, units).")
+    population_cell_variance = ArrayAttribute("state", "Of the same, (steps, units).")
+    population_share = ArrayAttribute("state", "How much of it is of batches, (steps,).")
+
+    def __init__(
+        self,
+        in_features: int,
+        units: int,
+        *,
+        steps: int,
+        last_only: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        input_weight: Array | None = None,
+        recurrent_weight: Array | None = None,
+        rng: np.random.Generator | int | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        self._set_sizes(in_features, units)
+        self.steps = checks.integer("steps", steps, minimum=1)
+        parameters = self._first_parameters(input_weight, recurrent_weight, rng, dtype)
+        kind = parameters["bias"].dtype
+        for name, columns in NORMALIZED.items():
+            parameters[f"{name}_gamma"] = np.full(columns * self.units, FIRST_GAMMA, kind)
+        parameters["cell_beta"] = np.zeros(self.units, kind)
+        super().__init__(parameters)
+        start: dict[str, Array] = {}
+        for name in STATISTICS:
+            which, _, statistic = name.partition("_")
+            shape = self.steps, NORMALIZED[which] * self.units
+            start[f"population_{name}"] = np.full(shape, statistic == "variance", kind)
+        start["population_share"] = np.zeros(self.steps, kind)
+        self._running_average = RunningAverage(start)
+        self.last_only, self.momentum, self.epsilon = last_only, momentum, epsilon
+
+    @checks.Setting
+    def momentum(self, value: float) -> float:
+        """The weight of the old population statistics, from 0 to 1."""
+        return checks.share("momentum", value)
+
+    @checks.Setting
+    def epsilon(self, value: float) -> float:
+        """What is added to the variance."""
+        return checks.epsilon(value, self._parameters["bias"].dtype)
+
+    def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
+        own, gradients = list(self._parameters.values()), list(self._gradients.values())
+        weight_shape = self._parameters["recurrent_weight"].shape
+        settings: Any = (shape, dtype, weight_shape, self.last_only, mode.mask, self.epsilon)
+        if mode.statistics == "population":
+            own += self._running_average.state.values()
+            return Pass(BatchNormLSTMInferenceOperation(*settings), own, gradients)
+        operation = BatchNormLSTMOperation(*settings)
+        if mode.training and operation.most_values == 1:
+            raise ValueError(
+                f"{self!r}: expected two sequences or more in training, got {shape}: the variance "
+                'of one value is 0; pass more, or statistics="population"'
+            )
+        return Pass(
+            operation,
+            own,
+            gradients,
+            values=operation.most_values,
+            momentum=self._momentum_of(operation.has_statistics(self.steps)),
+        )
+
+    def _momentum_of(self, has_statistics: Array) -> Array:
+        """That of each number of the state: 1, to stay, for steps that the batch has not."""
+        of_steps = np.where(has_statistics, self.momentum, 1.0)
+        return np.concatenate(
+            [
+                np.broadcast_to(of_steps[:, np.newaxis], each.reshape(self.steps, -1).shape).ravel()
+                for each in self._running_average.state.values()
+            ]
+        )
+
+    @quiet()
+    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
+        """Step by step: those of a step come when the steps before it run with theirs.
+
+        Keeps the inputs, and two numbers a unit and example.
+        """
+        blocks = [np.array(x) for x in inputs()]
+        zeros = np.zeros(self.units, blocks[0].dtype)
+        states = [(np.tile(zeros, (len(x), 1)), np.tile(zeros, (len(x), 1))) for x in blocks]
+        length = min(self.steps, blocks[0].shape[1])
+        self.population_share[...] = np.arange(self.steps) < length
+        for step in range(length):
+            given = [x[:, step : step + 1] for x in blocks]
+            terms = (
+                np.concatenate([x[:, 0] @ self.input_weight, h @ self.recurrent_weight], 1)
+                for x, (h, _) in zip(given, states, strict=True)
+            )
+            mean, variance = self._exact(terms)
+            columns = 4 * self.units
+            self.population_input_mean[step] = mean[:columns]
+            self.population_input_variance[step] = variance[:columns]
+            self.population_recurrent_mean[step] = mean[columns:]
+            self.population_recurrent_variance[step] = variance[columns:]
+            # The cell does not depend on its own statistics, what it shows does.
+            cells = (cell for _, cell in self._after(step, given, states))
+            mean, variance = self._exact(cells)
+            self.population_cell_mean[step] = mean
+            self.population_cell_variance[step] = variance
+            states = list(self._after(step, given, states))
+
+    def _exact(self, blocks: Iterator[Array]) -> tuple[Array, Array]:
+        mean, variance, _ = mean_and_variance(blocks)
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise ValueError("not finite")
+        return mean, variance
+
+    def _after(
+        self, step: int, given: list[Array], states: list[tuple[Array, Array]]
+    ) -> Iterator[tuple[Array, Array]]:
+        """h and c of each block after one step, with the statistics that the step has."""
+        own = list(self._parameters.values())
+        state = list(self._running_average.state.values())
+        statistics = [each[step : step + 1] for each in state[:-1]]
+        for x, (hidden, cell) in zip(given, states, strict=True):
+            weight_shape = self.recurrent_weight.shape
+            operation = BatchNormLSTMInferenceOperation(
+                x.shape, x.dtype, weight_shape, True, None, self.epsilon
+            )
+            operation.start_from(hidden, cell)
+            arrays: Any = (x, *own, *statistics, None, np.empty(operation.shape, x.dtype))
+            operation.forward(np, *arrays)
+            yield operation.last_state
+
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        checks.epsilon(self.epsilon, dtype)
+        super()._convert(dtype)
+
+    def __repr__(self) -> str:
+        settings = [f"steps={self.steps}"]
+        for name, usual in (("last_only", False), ("momentum", 0.99), ("epsilon", 1e-5)):
+            if getattr(self, name) != usual:
+                settings.append(f"{name}={getattr(self, name)!r}")
+        return f"BatchNormLSTM({self.in_features}, {self.units}, {', '.join(settings)})"
