@@ -370,6 +370,10 @@ def test_the_cache_of_layer_norm_has_its_rows_statistics(dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         found[...] = 7
     assert not (cache.mean == 7).any()
+    # The mean of float64 with the digits that its sum lost.
+    x = np.full((1, 30_001), 0.1)
+    _, cache = functional.layer_norm_forward(x, np.ones(30_001), np.zeros(30_001))
+    assert cache.mean[0, 0] == 0.1
 
 
 # The layers
