@@ -70,7 +70,7 @@ class LayerNormOperation(GroupedNormalization):
     @property
     def mean(self) -> Array:
         """The mean of each row, (..., 1), a new array."""
-        return self._of_rows(self._mean)
+        return self._of_rows(self._mean + self._remainder)
 
     @property
     def inverse_std(self) -> Array:

@@ -173,7 +173,8 @@ class GroupedNormalization(Operation):
     def _measure_parts(self, xp: Any, some: "_Some", given: Array) -> None:
         """The same of an example in parts, about the first one's mean.
 
-        That is no further from the mean than std times the root of the number of parts.
+        That is no further from the mean than std times the root of the number of parts. So the
+        variance is not below 0: of a constant group all sums are exact, and it is 0.
         """
         mean, remainder, variance = some.mean, some.remainder, some.inverse_std
         part, part_sum = some.parts[0], self._part_sum[: some.number]
@@ -198,8 +199,6 @@ class GroupedNormalization(Operation):
         xp.divide(variance, self._size, out=variance)
         xp.multiply(remainder, remainder, out=part_sum)
         xp.subtract(variance, part_sum, out=variance)
-        # Rounding may leave less than 0 of a constant group, whose root would be NaN.
-        xp.maximum(variance, 0.0, out=variance)
         if not self._has_remainder:
             xp.add(mean, remainder, out=mean)
         self._put_beside(xp, some)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from exactness import BOUNDS, two_norm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared import memory_of
 
@@ -19,7 +19,7 @@ LAYERS = {
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
-def settings(operation, shape, groups=None):
+def options_of(operation, shape, groups=None):
     """The arguments beside the arrays."""
     if operation != "group_norm":
         return {}
@@ -71,6 +71,7 @@ def pytorchs(operation, x, gamma, beta, dy, groups=1, epsilon=1e-5):
     return [np.moveaxis(y, last, -1), np.moveaxis(dx, last, -1), *vectors]
 
 
+@settings(max_examples=30)
 @given(st.data())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @each_operation
@@ -103,7 +104,7 @@ def test_pytorch_agrees_where_all_is_taken_in_parts(operation, shape):
     if operation == "instance_norm" and len(shape) == 2:
         return
     x, dy = np.random.default_rng(0).standard_normal((2, *shape))
-    options = settings(operation, shape)
+    options = options_of(operation, shape)
     arrays = x, *vectors(shape, np.float64), dy
     found, expected = (
         both_passes(operation, *arrays, **options),
@@ -118,7 +119,7 @@ def test_pytorch_agrees_where_all_is_taken_in_parts(operation, shape):
 
 def assert_keeps_its_digits(operation, x, dy, epsilon=1e-5):
     """Each group's y and dx, and each channel's dgamma and dbeta, by itself."""
-    options = settings(operation, x.shape)
+    options = options_of(operation, x.shape)
     gamma, beta = vectors(x.shape, np.float32)[0], np.zeros(x.shape[-1], np.float32)
     found = both_passes(operation, x, gamma, beta, dy, epsilon=epsilon, **options)
     x, dy, gamma, beta = (each.astype(np.longdouble) for each in (x, dy, gamma, beta))
@@ -183,7 +184,7 @@ def test_float64_far_from_0_is_off_by_rounding_alone(operation, shape, mean):
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, *shape))
     x += mean
-    arrays, options = (*vectors(shape, np.float64), dy), settings(operation, shape)
+    arrays, options = (*vectors(shape, np.float64), dy), options_of(operation, shape)
     found = both_passes(operation, x, *arrays, **options)
     # Of x - mean, which is exact: the oracle has three digits more, not twelve.
     exact = [each.astype(np.longdouble) for each in (x - mean, *arrays)]
@@ -207,7 +208,7 @@ def make(shape, dtype=np.float64, seed=0):
 @each_operation
 def test_what_is_added_to_all_values_of_a_group_does_not_matter(operation, shape):
     x, *rest = make(shape)
-    options = settings(operation, shape, 2)
+    options = options_of(operation, shape, 2)
     expected = both_passes(operation, x, *rest, **options)
     for shift in (8.0, -1024.0):
         for one, other in zip(
@@ -224,7 +225,7 @@ def test_without_epsilon_the_size_of_a_group_does_not_matter(operation, shape):
     if operation == "instance_norm" and len(shape) == 2:
         return
     x, gamma, beta, dy = make(shape)
-    options = settings(operation, shape, 2) | {"epsilon": 0}
+    options = options_of(operation, shape, 2) | {"epsilon": 0}
     y, dx, dgamma, dbeta = both_passes(operation, x, gamma, beta, dy, **options)
     for factor in (8.0, 1e-120, 1e120):
         found = both_passes(operation, factor * x, gamma, beta, dy, **options)
@@ -270,7 +271,7 @@ def test_group_norm_is_layer_norm_and_instance_norm_at_its_ends(shape, dtype):
 @each_operation
 def test_an_example_alone_decides_its_output(operation, shape):
     x, gamma, beta, dy = make(shape)
-    options = settings(operation, shape, 2)
+    options = options_of(operation, shape, 2)
     y, dx, *_ = both_passes(operation, x, gamma, beta, dy, **options)
     for n in range(len(x)):
         own = both_passes(operation, x[n : n + 1], gamma, beta, dy[n : n + 1], **options)
@@ -291,7 +292,7 @@ def test_a_constant_group_becomes_beta_and_its_dx_is_0(operation, shape, value, 
     x, gamma, beta, dy = make(shape, dtype)
     x[0] = value
     for epsilon in (0, 1e-5):
-        options = settings(operation, shape, 2) | {"epsilon": epsilon}
+        options = options_of(operation, shape, 2) | {"epsilon": epsilon}
         y, dx, dgamma, _ = both_passes(operation, x, gamma, beta, dy, **options)
         np.testing.assert_array_equal(y[0], np.broadcast_to(beta, x[0].shape))
         assert np.isfinite(y).all()
@@ -308,7 +309,7 @@ def test_what_is_not_finite_shows_in_its_group_alone(operation, shape, value, dt
     x, gamma, beta, dy = make(shape, dtype)
     place = (1,) * (len(shape) - 1) + (2,)
     x[place] = value
-    options = settings(operation, shape, 2)
+    options = options_of(operation, shape, 2)
     y, dx, *_ = both_passes(operation, x, gamma, beta, dy, **options)
     wrong = np.isnan(in_groups(operation, np.where(np.isfinite(x), 0, np.nan), 2)).any(-1)
     for found in (y, dx):
@@ -319,7 +320,7 @@ def test_what_is_not_finite_shows_in_its_group_alone(operation, shape, value, dt
 @each_operation
 def test_squares_that_float64_cannot_hold_make_nan_not_beta(operation):
     x = np.array([[[1e200, 1.0], [2, 4]], [[1, 2], [3, 5]]])
-    options = settings(operation, x.shape, 1)
+    options = options_of(operation, x.shape, 1)
     y, *_ = both_passes(operation, x, np.ones(2), np.zeros(2), x / 2, **options)
     assert np.isnan(y[0, 0, 0])
     assert np.isfinite(y[1]).all()
@@ -345,7 +346,7 @@ def test_instance_norm_of_one_place_is_beta(shape, dtype):
 @each_operation
 def test_room_is_for_some_values_at_a_time(operation):
     x, gamma, beta, dy = make((40, 64, 64, 16), np.float32)
-    options = settings(operation, x.shape)
+    options = options_of(operation, x.shape)
     forward = getattr(functional, f"{operation}_forward")
     backward = getattr(functional, f"{operation}_backward")
     caches = []
@@ -369,6 +370,10 @@ def test_the_cache_of_layer_norm_has_its_rows_statistics(dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         found[...] = 7
     assert not (cache.mean == 7).any()
+    # The mean of float64 with the digits that its sum lost.
+    x = np.full((1, 30_001), 0.1)
+    _, cache = functional.layer_norm_forward(x, np.ones(30_001), np.zeros(30_001))
+    assert cache.mean[0, 0] == 0.1
 
 
 # The layers
