@@ -336,6 +336,28 @@ def test_depth_fails_without_batch_norm(tmp_path):
     assert (tmp_path / "deep_residual_bn.png").exists()
 
 
+def test_running_averages_fail_on_blank_rows_and_exact_statistics_repair(tmp_path):
+    flags = ("--data", "digits", "--epochs", "3", "--quiet")
+    done = run("sequential_mnist_bn_lstm.py", *flags, folder=tmp_path, OPENBLAS_NUM_THREADS="1")
+    assert done.stderr == ""
+    running, exact, pooled = (
+        figures(done.stdout, f"BatchNormLSTM, gammas of 0.1: {name}")[1]
+        for name in ("running average", "exact statistics", "the same pooled")
+    )
+    assert running < exact - 0.1
+    assert pooled < exact - 0.1
+    assert exact > 0.8
+    assert (tmp_path / "gradient_by_step.png").exists()
+
+
+def test_batch_norm_degrades_at_two_images_a_batch(tmp_path):
+    done = run("batch_size_sweep.py", "--quick", "--workers", "1", folder=tmp_path)
+    assert "Batch norm degrades at small batches" in done.stdout
+    assert (tmp_path / "batch_size_sweep.png").exists()
+    again = run("batch_size_sweep.py", "--quick", "--workers", "1", folder=tmp_path)
+    assert again.stdout == done.stdout
+
+
 def test_the_bars_of_the_main_job_say_whose_they_are(tmp_path):
     flags = ("--data", "digits", "--batches", "20")
     lines = run("mnist_bn.py", *flags, folder=tmp_path).stdout.splitlines()
