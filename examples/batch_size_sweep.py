@@ -116,10 +116,12 @@ def draw(found):
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for marker, (norm, by_size) in zip("osD^v", found.items(), strict=True):
+    # Where lines lie on one another the one below is seen beside it.
+    styles = zip("osD^v", (7, 4, 2, 2, 2), strict=True)
+    for (marker, width), (norm, by_size) in zip(styles, found.items(), strict=True):
         sizes = list(by_size)
         middle, least, most = zip(*by_size.values(), strict=True)
-        (line,) = axes.plot(sizes, middle, marker=marker, label=norm)
+        (line,) = axes.plot(sizes, middle, marker=marker, linewidth=width, label=norm)
         axes.fill_between(sizes, least, most, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, list(map(str, sizes)))
