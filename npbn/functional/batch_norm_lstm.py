@@ -12,7 +12,7 @@ from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import check_backward
 from npbn.numerics.recurrent import Step, checked, rows_of
 from npbn.numerics.sums import all_finite
-from npbn.numerics.tape import outside, repeated
+from npbn.numerics.tape import named, outside, repeated
 
 # What has a mean and a variance at each step, and of how many columns a unit.
 NORMALIZED = {"input": 4, "recurrent": 4, "cell": 1}
@@ -187,6 +187,9 @@ class NormalizedLSTM(Gated):
         self._half_scale, self._cell_scale = np.empty_like(self._gammas), np.empty(units, kind)
         self._half_bias = np.empty(columns, kind)
         self._scaled = np.empty((2, self._examples, columns), kind)
+        self._scaled_input, self._scaled_state = self._scaled
+        self._gamma_of_input, self._gamma_of_state = self._gammas
+        self._all_of_input = rows_of(self._all_deviations[0])
         if self._masked is None:
             self._all_kept = np.ones((length, self._examples), kind)
         else:
@@ -230,17 +233,17 @@ class NormalizedLSTM(Gated):
     ) -> None:
         self.input_weight, self.recurrent_weight, self.bias = input_weight, recurrent_weight, bias
         self.cell_gamma, self.cell_beta = cell_gamma, cell_beta
-        xp.copyto(self._gammas[0], input_gamma)
-        xp.copyto(self._gammas[1], recurrent_gamma)
+        xp.copyto(self._gamma_of_input, input_gamma)
+        xp.copyto(self._gamma_of_state, recurrent_gamma)
         xp.multiply(self._gammas, self._half, out=self._half_gammas)
         xp.multiply(bias, self._half, out=self._half_bias)
-        self._begin(xp, x, input_weight, rows_of(self._all_deviations[0]))
+        self._begin(xp, x, input_weight, self._all_of_input)
         for step in repeated(xp, self._steps):
             xp.matmul(step.hidden_before, recurrent_weight, out=step.of_state)
             self._normalize(xp, step)
             xp.divide(self._half_gammas, step.std, out=self._half_scale)
             xp.multiply(step.deviations, self._half_scale, out=self._scaled)
-            xp.add(self._scaled[0], self._scaled[1], out=step.gates)
+            xp.add(self._scaled_input, self._scaled_state, out=step.gates)
             xp.add(step.gates, self._half_bias, out=step.gates)
             self._open(xp, step)
             self._normalize_cell(xp, step)
@@ -263,10 +266,9 @@ class NormalizedLSTM(Gated):
     def _make_scratch(self) -> None:
         super()._make_scratch()
         units, columns, kind = self._units, self._columns, self.dtype
-        self._all_da, self._products = (
-            np.empty_like(self._all_deviations),
-            np.empty_like(self._scaled),
-        )
+        self._all_da = np.empty_like(self._all_deviations)
+        self._all_da_of_input, self._all_da_of_state = map(rows_of, self._all_da)
+        self._products = np.empty_like(self._scaled)
         self._scales, self._shares = np.empty((2, *self._stds.shape), kind)
         self._cell_scales, self._cell_shares = np.empty((2, *self._cell_stds.shape), kind)
         # For each step the sums of dz * deviations, of dz, of du * deviations and of du.
@@ -293,7 +295,8 @@ class NormalizedLSTM(Gated):
             share=self._shares[t],
             cell_scale=self._cell_scales[t],
             cell_share=self._cell_shares[t],
-            sum_products=sums[0].reshape(2, columns),
+            written_sum_products=sums[0].reshape(2, columns),
+            sum_products=sums[0].reshape(2, 1, columns),
             **dict(zip(("sum_dz", "sum_cell_products", "sum_du"), sums[1:], strict=True)),
             **vars(super()._backward_step(t)),
         )
@@ -340,8 +343,6 @@ class NormalizedLSTM(Gated):
             xp.multiply(step.hidden, step.tanh_cell, out=self._du)
             xp.subtract(step.o, self._du, out=self._du)
             xp.multiply(self._du, self._dh, out=self._du)
-            if step.masked is not None:
-                xp.copyto(self._du, 0, where=step.masked)
             xp.multiply(self._du, step.cell_deviations, out=self._cell_products)
             xp.dot(step.kept, self._du, out=step.sum_du)
             xp.dot(step.kept, self._cell_products, out=step.sum_cell_products)
@@ -350,12 +351,12 @@ class NormalizedLSTM(Gated):
             self._close(xp, step)
             xp.multiply(step.dz, step.deviations, out=self._products)
             xp.dot(step.kept, step.dz, out=step.sum_dz)
-            xp.matmul(step.kept, self._products, out=step.sum_products)
+            xp.matmul(step.kept, self._products, out=step.written_sum_products)
             self._denormalize(xp, step)
             xp.matmul(step.da_of_state, self._turned_weight, out=self._dh)
             self._carry_back(xp, step)
         self._write_sums(xp, dinput_gamma, drecurrent_gamma, dbias, dcell_gamma, dcell_beta)
-        of_input, of_state = rows_of(self._all_da[0]), rows_of(self._all_da[1])
+        of_input, of_state = self._all_da_of_input, self._all_da_of_state
         xp.matmul(rows_of(self._x_over_time).T, of_input, out=dinput_weight)
         xp.matmul(rows_of(self._all_before).T, of_state, out=drecurrent_weight)
         if dx is not None:
@@ -367,6 +368,7 @@ class NormalizedLSTM(Gated):
         columns, start = 2 * self._columns, 3 * self._columns
         of_gates = self._all_sums[:, :columns]
         of_cell = self._all_sums[:, start : start + self._units]
+        named(xp, sums_of_gates=of_gates, sums_of_cell=of_cell)
         xp.divide(of_gates, self._stds.reshape(-1, columns), out=of_gates)
         xp.divide(of_cell, self._cell_stds, out=of_cell)
         xp.sum(self._all_sums, axis=0, dtype=np.float64, out=self._total)
@@ -471,6 +473,7 @@ class BatchNormLSTMOperation(NormalizedLSTM):
             values = self._of_steps(name)[:most]
             size = steps * values.shape[1]
             out = vector[start : start + size].reshape(steps, -1)[:most]
+            named(xp, **{f"kept_{name}": out, f"all_{name}": values, "has_some": has_some})
             xp.copyto(out, values, where=has_some[:most, np.newaxis])
             start += size
         xp.copyto(vector[start:], has_some)
@@ -507,7 +510,7 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         self._write_std(xp, step.cell_variance, step.cell_std)
 
     def _denormalize(self, xp: Any, step: Step) -> None:
-        xp.multiply(step.share, step.sum_products[:, np.newaxis], out=self._mean_products)
+        xp.multiply(step.sum_products, step.share, out=self._mean_products)
         xp.divide(step.sum_dz, step.count, out=self._mean_dz)
         xp.subtract(step.dz, self._mean_dz, out=step.dz)
         xp.multiply(step.deviations, self._mean_products, out=self._products)

@@ -8,6 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.operation import Operation
 from npbn.numerics.sums import BiasGradient
+from npbn.numerics.tape import named
 
 
 class Step:
@@ -49,7 +50,6 @@ class Recurrent(Operation):
         self._x_over_time = self._over_time(features)
         self._hidden_states = self._states()
         self._all_before, self._all_hidden = self._hidden_states[:-1], self._hidden_states[1:]
-        self._last_hidden = self._hidden_states[-1]
         self._masked: Array | None = None
         if mask is not None:
             checks.kept_rows("mask", mask, shape[:2])
@@ -69,6 +69,7 @@ class Recurrent(Operation):
 
     def _begin(self, xp: Any, x: Array, input_weight: Array, terms: Array) -> None:
         """Takes x, and writes what it adds to each step, (T * N, columns): one product for all."""
+        named(xp, last_hidden=self._all_hidden[-1])
         xp.copyto(self._x_over_time, x.swapaxes(0, 1))
         if self._masked is not None:
             xp.copyto(self._x_over_time, 0, where=self._masked)
@@ -76,7 +77,8 @@ class Recurrent(Operation):
 
     def _end(self, xp: Any, y: Array) -> None:
         """Writes y."""
-        xp.copyto(y, self._last_hidden if self._last_only else self._all_hidden.swapaxes(0, 1))
+        hidden = self._all_hidden
+        xp.copyto(y, hidden[-1] if self._last_only else hidden.swapaxes(0, 1))
 
     def prepare_backward(self) -> None:
         self._make_dz()

@@ -265,15 +265,17 @@ def test_a_network_moves_all_statistics_or_none():
     network.forward(x, training=True)
     before = copy.deepcopy(dict(network.state))
     network.layers[1].weight[...] = 3e38
-    assert np.isnan(network.forward(x, training=True)).all()
+    for length in (5, 3):
+        assert np.isnan(network.forward(x[:, :length], training=True)).all()
     for name, each in network.state.items():
         assert np.array_equal(each, before[name])
-    # The plan's vector holds nothing of that pass.
+    # The plan's vector holds nothing of that pass, also of steps that a batch has not.
     network.layers[1].weight[...] = 1
-    network.forward(x[:, :3], training=True)
-    assert all(np.isfinite(each).all() for each in network.state.values())
-    network.forward(x, training=True)
-    assert all(np.isfinite(each).all() for each in network.state.values())
+    for length in (3, 5):
+        assert np.isfinite(network.forward(x[:, :length], training=True)).all()
+        assert not np.array_equal(second.population_share, before["2.population_share"])
+        assert all(np.isfinite(each).all() for each in network.state.values())
+        before = copy.deepcopy(dict(network.state))
 
 
 # Exact statistics
@@ -393,3 +395,12 @@ def test_given_statistics_are_checked():
     ):
         with pytest.raises(ValueError, match=rf"^{name}: {message}"):
             functional.batch_norm_lstm_inference_forward(**inputs | {name: wrong})
+
+
+def test_a_step_is_printed_once_with_how_often_it_runs():
+    network = Sequential([BatchNormLSTM(2, 3, steps=9, last_only=True, rng=0)])
+    text = str(network.tape(make((6, 17, 2), np.float32)["x"], np.zeros(6, int)))
+    assert "np.subtract(deviations, mean, out=deviations)" in text
+    assert ", x 17" in text
+    assert "array" not in text
+    assert len(text.splitlines()) < 160
