@@ -5,6 +5,6 @@
     python -m benchmarks.tables results.json            the tables, from the file alone
     python -m benchmarks.against PATH                   beside another checkout of npbn
 
-`kernels`, `steps`, `loops` and `footprint` say what is measured, `peers` how each library does it,
-`results` what the file holds. Of npbn only public names are used.
+`kernels`, `steps`, `loops`, `images` and `footprint` say what is measured, `peers` how each library
+does it, `results` what the file holds. Of npbn only public names are used.
 """

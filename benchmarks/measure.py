@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
-from benchmarks import footprint, kernels, loops, machine, peers, processes, steps
+from benchmarks import footprint, images, kernels, loops, machine, peers, processes, steps
 from benchmarks.context import Context
 from benchmarks.results import Record, Results
 from benchmarks.settings import Settings
@@ -17,6 +17,7 @@ GROUPS: dict[str, Callable[[Context], Iterator[Record]]] = {
     "loop": loops.loop,
     "evaluation": loops.evaluation,
     "growth": steps.growth,
+    "images": images.images,
 }
 WITH_DEFAULT_THREADS = ("kernels", "step", "evaluation")
 

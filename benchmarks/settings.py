@@ -14,6 +14,16 @@ SHAPES: tuple[Shape, ...] = (
     (8192, 1024),
 )
 
+# Of images: the layer, the shape of x, and a convolution's filters.
+LAYERS: tuple[tuple[str, Shape, int], ...] = (
+    ("Conv2D", (60, 28, 28, 1), 32),
+    ("Conv2D", (60, 14, 14, 32), 64),
+    ("Conv2D", (60, 28, 28, 32), 32),
+    ("MaxPool2D", (60, 28, 28, 32), 0),
+    ("AvgPool2D", (60, 28, 28, 32), 0),
+    ("GlobalAvgPool2D", (60, 28, 28, 32), 0),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,7 +31,7 @@ class Settings:
 
     turns, seconds: rounds, and the shortest time of a turn of each contestant in a round.
     shapes, dtypes: of the kernels. steps: of a training run. images: evaluated. starts: fresh
-    processes for an import. batches, widths, depths: sizes for the group growth.
+    processes for an import. batches, widths, depths: sizes for the group growth. layers: of images.
     """
 
     turns: int = 15
@@ -34,6 +44,7 @@ class Settings:
     batches: tuple[int, ...] = tuple(2**exponent for exponent in range(14))
     widths: tuple[int, ...] = (10, 32, 100, 320, 1000, 2048, 4096)
     depths: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    layers: tuple[tuple[str, Shape, int], ...] = LAYERS
 
 
 FULL = Settings()
@@ -47,4 +58,5 @@ QUICK = Settings(
     batches=(1, 8, 64, 512),
     widths=(10, 100, 1000),
     depths=(1, 10),
+    layers=LAYERS[:2],
 )

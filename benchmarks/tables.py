@@ -25,7 +25,7 @@ def report(results: Results) -> str:
     """All tables, in Markdown that also reads well in a terminal."""
     tables = [
         f"## {title}\n\n{text}"
-        for make in (_steps, _kernels, _loop, _evaluation, _growth, _memory, _import)
+        for make in (_steps, _kernels, _loop, _evaluation, _growth, _images, _memory, _import)
         for title, text in make(results)
     ]
     if results.missing:
@@ -126,6 +126,23 @@ def _growth(results: Results) -> Tables:
             yield title, f"{text}\n\nTime grows as the {along} to the power of: {slopes}."
 
 
+def _images(results: Results) -> Tables:
+    if own := results.find("images", what="layer"):
+        beside = (PRODUCTS, "npbn.reference", "PyTorch", "JAX jit", "tf.function")
+        title = "Convolution and pooling, forward and backward, float32"
+        yield title, _sizes(own, "layer", beside)
+    for case, own in by_case(results.find("images", what="step")):
+        title = f"A training step of the convolutional network, 60 images, {_with(case)}"
+        yield title, _contestants(own, results)
+    if own := results.find("images", what="memory"):
+        rows = []
+        for case, records in by_case(own):
+            cells = [size(max(record.values)) for record in records]
+            rows.append([_label(case, "layer"), *cells, size(case["result_bytes"])])
+        header = ["at most at a time", *(record.who for record in own[: len(cells)]), "y and dx"]
+        yield "What a convolution allocates, forward and backward", table(header, rows)
+
+
 def _memory(results: Results) -> Tables:
     if own := results.find("memory", what="step"):
         rows = []
@@ -172,8 +189,8 @@ def _sizes(own: list[Record], name: str, beside: Sequence[str]) -> str:
     for case, records in by_case(own):
         found = {record.who: record for record in records}
         if NPBN in found:
-            value, npbn = case[name], found[NPBN]
-            row = [_shape(value) if name == "shape" else str(value), seconds(npbn.median)]
+            npbn = found[NPBN]
+            row = [_label(case, name), seconds(npbn.median)]
             rows.append(row + [_ratio(npbn, found.get(who)) for who in beside])
     return table([name, NPBN, *(f"/ {who}" for who in beside)], rows)
 
@@ -187,6 +204,13 @@ def _ratio(above: Record | None, below: Record | None) -> str:
 
 def _with(case: Any) -> str:
     return "with batch norm" if case["batch_norm"] else "without batch norm"
+
+
+def _label(case: Any, name: str) -> str:
+    """The case's value of this name, a layer with the shape of its x."""
+    if name == "layer":
+        return f"{case['layer']}, {_shape(case['shape'])}"
+    return _shape(case[name]) if name == "shape" else str(case[name])
 
 
 def _shape(shape: Iterable[int]) -> str:

@@ -106,7 +106,10 @@ def not_images(name: str, shape: tuple[int, ...]) -> str:
     """What was expected where an array of that shape came for images, and what to type."""
     advice = ""
     if len(shape) == 3:
-        advice = f": pass {name}[..., np.newaxis] if they have one channel"
+        advice = (
+            f": pass {name}[..., np.newaxis] if they have one channel, {name}[np.newaxis] if it is "
+            "one image"
+        )
     elif len(shape) == 2 and (side := math.isqrt(shape[1])) ** 2 == shape[1] > 1:
         advice = f": pass {name}.reshape(-1, {side}, {side}, 1) if they have one channel"
     return f"expected images (N, H, W, C), got {shape}{advice}"
@@ -129,13 +132,16 @@ def padding(value: Any, axes: int) -> Padding:
                 f'padding: expected "same", "valid" or numbers of pixels, got {value!r}'
             )
         return value  # type: ignore[return-value]
+    if value is None:
+        raise TypeError('padding: expected "same", "valid" or numbers of pixels, got None')
     if not isinstance(value, tuple | list):
         value = (value,) * axes
-    if len(value) != axes:
+    pairs = [each if isinstance(each, tuple | list) else (each, each) for each in value]
+    if len(pairs) != axes or any(len(pair) != 2 for pair in pairs):
         raise ValueError(
-            f"padding: expected a number, or {axes} numbers or pairs (before, after), got {value!r}"
+            f"padding: expected a number, or {axes} (one an axis), each a number or a pair "
+            f"(before, after), got {value!r}"
         )
-    pairs = (each if isinstance(each, tuple | list) else (each, each) for each in value)
     return tuple(each_axis("padding", pair, 2, minimum=0) for pair in pairs)  # type: ignore[misc]
 
 
@@ -289,6 +295,12 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def row_mask(name: str, value: Any, rows: int) -> Array:
+    """value, if it is an array of bools (rows, ...)."""
+    shape = np.shape(value)
+    return mask(name, value, (rows, *shape[1:]) if shape else (rows,))
+
+
 def kept_rows(name: str, value: Any, shape: tuple[int, ...]) -> int:
     """How many rows a mask of that shape keeps, at least one."""
     if not (rows := int(np.count_nonzero(mask(name, value, shape)))):
@@ -414,15 +426,19 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "bias": ("use_bias",),
     "clipnorm": ("max_norm",),
     "clip_norm": ("max_norm",),
+    "count_include_pad": ("count_padding",),
     "decay": ("weight_decay",),
+    "dilation_rate": ("dilation",),
     "dmax": ("d_max",),
     "eps": ("epsilon",),
     "eta": ("learning_rate",),
     "freeze": ("frozen",),
     "global_clipnorm": ("max_norm",),
     "in_dim": ("in_features",),
+    "in_features": ("in_channels",),
     "input_dim": ("in_features",),
     "kernel": ("weight",),
+    "kernel_size": ("size",),
     "lr": ("learning_rate",),
     "max_grad_norm": ("max_norm",),
     "moving_mean": ("population_mean",),
@@ -430,14 +446,18 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "moving_variance": ("population_variance",),
     "negative_slope": ("slope",),
     "num_features": ("features",),
+    "out_channels": ("filters",),
     "out_dim": ("out_features",),
+    "out_features": ("filters",),
     "p": ("rate",),
+    "pool_size": ("size",),
     "random_state": ("rng",),
     "rmax": ("r_max",),
     "running_mean": ("population_mean",),
     "running_std": ("population_std",),
     "running_var": ("population_variance",),
     "seed": ("rng",),
+    "strides": ("stride",),
     "unbiased": ("unbiased_population",),
     "units": ("out_features",),
     "virtual_batch_size": ("ghost_size",),

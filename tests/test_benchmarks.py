@@ -14,7 +14,18 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import against, figure, footprint, kernels, loops, processes, steps, tables, timing
+from benchmarks import (
+    against,
+    figure,
+    footprint,
+    images,
+    kernels,
+    loops,
+    processes,
+    steps,
+    tables,
+    timing,
+)
 from benchmarks.comparison import Disagreement, check
 from benchmarks.context import Context
 from benchmarks.measure import GROUPS
@@ -36,6 +47,12 @@ TINY = Settings(
     batches=(1, 2),
     widths=(3,),
     depths=(1,),
+    layers=(
+        ("Conv2D", (2, 4, 6, 3), 5),
+        ("MaxPool2D", (2, 4, 6, 3), 0),
+        ("AvgPool2D", (2, 4, 6, 3), 0),
+        ("GlobalAvgPool2D", (2, 4, 6, 3), 0),
+    ),
 )
 
 
@@ -126,6 +143,10 @@ class Wrong(base.Peer):
         own = load([])[0][0].kernels(case)["npbn"]
         return {"wrong": replace(own, numpy=lambda value: 1.01 * value)}
 
+    def layers(self, case):
+        run = load([])[0][0].layers(case)["npbn"].run
+        return {"wrong": case.task(run, lambda *results: [1.01 * each for each in results])}
+
     def steps(self, setup):
         return {"wrong": Task(lambda: None, results=lambda: {"losses": np.zeros(3)})}
 
@@ -133,7 +154,7 @@ class Wrong(base.Peer):
         return {"wrong": lambda: np.zeros(len(images), int)}
 
 
-@pytest.mark.parametrize("name", ["kernels", "step", "evaluation", "growth"])
+@pytest.mark.parametrize("name", ["kernels", "step", "evaluation", "growth", "images"])
 def test_a_peer_that_is_wrong_is_named_before_anything_is_timed(name, monkeypatch):
     monkeypatch.setattr(timing, "measure", lambda *args, **kwargs: pytest.fail("timed"))
     with pytest.raises(Disagreement, match=r"wrong, .* differs by"):
@@ -183,6 +204,37 @@ def test_peers_agree_on_steps(peers, batch_norm):
     assert all(0 < np.abs(results[name]).max() < 0.5 for name in setup.values)
 
 
+@pytest.mark.parametrize("case", TINY.layers, ids=lambda case: case[0])
+def test_peers_agree_on_layers_of_images(peers, case):
+    case = base.LayerCase(*case)
+    tasks = Context(TINY, peers).tasks(case.text, lambda peer: peer.layers(case))
+    assert {"npbn", "npbn.reference"} <= set(tasks)
+    names = {"y", "dx", "dweight", "dbias"} if case.layer == "Conv2D" else {"y", "dx"}
+    for task in tasks.values():
+        assert {name: each.dtype.name for name, each in task.results().items()} == dict.fromkeys(
+            names, "float32"
+        )
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_peers_agree_on_steps_with_images(peers, batch_norm):
+    setup = base.make_image_setup(batch_norm, 8)
+    tasks = images.checked_steps(setup, Context(TINY, peers))
+    assert set(tasks) - {"PyTorch", "PyTorch, fused Adam", "PyTorch, channels first"} == {"npbn"}
+    results = load([])[0][0].steps(setup)["npbn"].results()
+    assert set(results) == {"losses", *setup.values}
+    assert all(0 < np.abs(results[name]).max() < 0.5 for name in setup.values)
+
+
+def test_a_wrong_step_with_images_is_named():
+    wrong = Wrong()
+    wrong.library = "pytorch"
+    with pytest.raises(
+        Disagreement, match=r"wrong, the first steps with images: .* losses differs"
+    ):
+        images.checked_steps(base.make_image_setup(True, 8), Context(TINY, [*load([])[0], wrong]))
+
+
 def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
     monkeypatch.setattr(loops, "load_data", lambda: (loops.datasets.load_mnist_5k(), "digits"))
     context = Context(TINY, [peer for peer in peers if peer.library in ("npbn", "textbook")])
@@ -195,7 +247,8 @@ def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
     assert {"npbn", "npbn, folded", "textbook NumPy"} == found["evaluation"]
     assert {"npbn", "bare products", "textbook NumPy"} == found["growth"]
     text = tables.report(Results(records=records))
-    assert text.count("## ") == 18
+    assert {"npbn", "bare products"} < found["images"]
+    assert text.count("## ") == 22
     assert "nan" not in text
 
 
@@ -223,6 +276,21 @@ def test_bare_products_are_all_but_the_first_layers_dx(monkeypatch):
     assert shapes[0] == (60, 784, 100, 60, 100)
     assert shapes[-1] == (784, 60, 100, 784, 100)
     assert (60, 100, 784, 60, 784) not in shapes
+
+
+def test_the_floor_of_images_has_all_rows_of_three_products(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(np, "matmul", lambda a, b, out: shapes.append((*a.shape, *out.shape)))
+    setup = base.make_image_setup(True)
+    layers = [(setup.rows(place), setup.values[f"weight{place}"]) for place in range(4)]
+    assert [rows for rows, _ in layers] == [47040, 11760, 2940, 60]
+    images.bare_products(layers, first_dx=False).run()
+    assert len(shapes) == 60 * 2 + 15 * 3 + 3 * 3 + 3
+    forward = [shape for shape in shapes if shape[1:] == (144, shape[0], 32)]
+    assert sum(shape[0] for shape in forward) == 11760
+    assert (784, 16, 784, 9) not in shapes
+    assert (784, 32, 784, 144) in shapes
+    assert (144, 784, 144, 32) in shapes
 
 
 def test_with_default_threads_one_library_alone_is_timed(peers):
@@ -514,20 +582,26 @@ def run(arguments, **options):
 
 
 class TestCommittedResults:
-    """The figures of one whole run, that README and docs stand on."""
+    """The figures that README and docs stand on: one whole run, and one of what came later."""
 
     results = Results.load(ROOT / "data/benchmark.json")
+    images = Results.load(ROOT / "data/benchmark_images.json")
 
-    def test_the_page_is_made_of_the_file(self):
+    @pytest.mark.parametrize("results", [results, images], ids=["all", "images"])
+    def test_the_page_is_made_of_the_file(self, results):
         page = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
-        assert tables.report(self.results).strip() in page
+        assert tables.report(results).strip() in page
 
-    def test_the_run_was_a_whole_one(self):
-        assert self.results.run["complete"]
-        assert not self.results.run["quick"]
-        assert {record.group for record in self.results.records} == set(GROUPS)
-        assert not self.results.missing
-        assert self.results.machine["commit"].isalnum()  # no "-dirty"
+    @pytest.mark.parametrize("results", [results, images], ids=["all", "images"])
+    def test_the_run_was_a_whole_one(self, results):
+        assert results.run["complete"]
+        assert not results.run["quick"]
+        assert not results.missing
+        assert results.machine["commit"].isalnum()  # no "-dirty"
+
+    def test_every_group_was_measured(self):
+        records = self.results.records + self.images.records
+        assert {record.group for record in records} == set(GROUPS)
         default = self.results.find("step", threads="default", batch_norm=True)
         assert len({record.who for record in default}) >= 10
 

@@ -1,9 +1,10 @@
 """What is measured, and what a peer provides for it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from benchmarks.timing import Task
 from npbn import datasets, reference
 
 LESSON_SIZES = (784, 100, 100, 100, 10)
-EPSILON, MOMENTUM, LEARNING_RATE = 1e-3, 0.99, 0.01
+EPSILON, MOMENTUM, LEARNING_RATE, ADAM_RATE = 1e-3, 0.99, 0.01, 0.001
 STEPS_COMPARED = 3
 
 Array = Any
@@ -89,33 +90,104 @@ class Kernels:
         return run and Task(run, results=results)
 
 
+class LayerCase:
+    """Inputs of a layer of images: x (N, H, W, C) and its dy; of Conv2D also weight and bias.
+
+    layer: "Conv2D" with so many filters of 3x3, as many pixels out as in; "MaxPool2D", "AvgPool2D"
+    of 2x2 or "GlobalAvgPool2D". text: how npbn writes it.
+    """
+
+    def __init__(self, layer: str, shape: Sequence[int], filters: int = 0) -> None:
+        self.layer, self.shape = layer, tuple(shape)
+        rng, (images, height, width, channels) = np.random.default_rng(0), shape
+        self.text, out = {
+            "Conv2D": (f"Conv2D({channels}, {filters}, 3)", (images, height, width, filters)),
+            "GlobalAvgPool2D": ("GlobalAvgPool2D()", (images, channels)),
+        }.get(layer, (f"{layer}(2)", (images, height // 2, width // 2, channels)))
+        self.x, self.dy, self.bias, self.weight = (
+            rng.standard_normal(each, dtype=np.float32)
+            for each in (shape, out, filters, (3, 3, channels, filters))
+        )
+
+    def task(
+        self, run: Callable[[], Any], arrays: Callable[..., Any] = lambda *results: results
+    ) -> Task:
+        """The Task of a run that returns y, dx and, of Conv2D, dweight and dbias.
+
+        arrays: makes of these NumPy arrays, channels last.
+        """
+
+        def results() -> dict[str, Array]:
+            named = zip(("y", "dx", "dweight", "dbias"), arrays(*run()), strict=False)
+            return {name: np.asarray(value) for name, value in named}
+
+        return Task(run, results=results)
+
+
 @dataclass(frozen=True)
 class Setup:
     """A network before its first step, and the batches that it is trained on, again and again.
 
     values: "weight0" (in, out), "gamma0", "beta0", "mean0", "variance0" (out,), "weight1", ... and
     the last one's "bias<i>"; without batch norm a bias for each and no other vectors. ReLU between.
+    A weight (3, 3, in, out) is a convolution's, and MaxPool2D(2) comes after its ReLU. adam: it is
+    trained by Adam, else by gradient descent.
     """
 
     values: Values
     batch_norm: bool
     batches: list[tuple[Array, Array]]
+    adam: bool = False
+
+    def rows(self, place: int) -> int:
+        """How many rows, images or pixels of all images, batch norm has there."""
+        images, weight = self.batches[0][0], self.values[f"weight{place}"]
+        return len(images) * (prod(images.shape[1:3]) // 4**place if weight.ndim == 4 else 1)
+
+    @property
+    def in_float64(self) -> "Setup":
+        """The same in another type."""
+        values = {name: value.astype(np.float64) for name, value in self.values.items()}
+        batches = [(images.astype(np.float64), labels) for images, labels in self.batches]
+        return replace(self, values=values, batches=batches)
 
 
 def make_setup(
     batch_norm: bool, sizes: Sequence[int] = LESSON_SIZES, batch_size: int = 60, batches: int = 10
 ) -> Setup:
     """The lesson's network, or one of other sizes, with weights of the lesson's scale."""
+    return _setup(batch_norm, list(pairwise(sizes)), (784,), batch_size, batches)
+
+
+def make_image_setup(batch_norm: bool, batch_size: int = 60, batches: int = 10) -> Setup:
+    """Three convolutions and a Dense(576, 10) on images (28, 28, 1), trained by Adam.
+
+    Its biases are not 0: black would lie on the kink of ReLU, whose slope JAX takes as 1/2.
+    """
+    shapes = [(3, 3, 1, 16), (3, 3, 16, 32), (3, 3, 32, 64), (576, 10)]
+    setup = _setup(batch_norm, shapes, (28, 28, 1), batch_size, batches, bias=0.01)
+    return replace(setup, adam=True)
+
+
+def _setup(
+    batch_norm: bool,
+    shapes: Sequence[tuple[int, ...]],
+    image: tuple[int, ...],
+    batch_size: int,
+    batches: int,
+    bias: float = 0,
+) -> Setup:
     rng = np.random.default_rng(0)
     values: dict[str, Array] = {}
-    for place, shape in enumerate(pairwise(sizes)):
+    for place, shape in enumerate(shapes):
         values[f"weight{place}"] = rng.normal(0, 0.05, shape).astype(np.float32)
         starts = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
         for name, start in (
-            starts.items() if batch_norm and place < len(sizes) - 2 else [("bias", 0)]
+            starts.items() if batch_norm and place < len(shapes) - 1 else [("bias", bias)]
         ):
-            values[f"{name}{place}"] = np.full(shape[1], start, np.float32)
+            values[f"{name}{place}"] = np.full(shape[-1], start, np.float32)
     images, labels = datasets.load_mnist_5k().train
+    images = images.reshape(-1, *image)
     chosen = rng.integers(len(images), size=(batches, batch_size))
     return Setup(values, batch_norm, [(images[rows], labels[rows]) for rows in chosen])
 
@@ -175,6 +247,10 @@ class Peer:
 
     def kernels(self, case: KernelCase) -> dict[str, Kernels]:
         """Contestant -> Kernels."""
+        return {}
+
+    def layers(self, case: LayerCase) -> dict[str, Task]:
+        """Contestant -> the case's task: the layer forward and backward."""
         return {}
 
     def steps(self, setup: Setup) -> dict[str, Task]:

@@ -101,3 +101,27 @@ class ReferencePeer(TextbookPeer):
     """npbn's own equations, as they are printed: slow, and what all others must agree with."""
 
     library, functions, types = "reference", reference, {"npbn.reference": np.float32}
+
+    def layers(self, case: base.LayerCase) -> dict[str, Task]:
+        forward, backward = {
+            "Conv2D": (
+                lambda x: reference.conv2d_forward(x, case.weight, case.bias),
+                reference.conv2d_backward,
+            ),
+            "MaxPool2D": (partial(reference.max_pool_forward, size=2), reference.max_pool_backward),
+            "AvgPool2D": (
+                partial(reference.average_pool_forward, size=2),
+                reference.average_pool_backward,
+            ),
+            "GlobalAvgPool2D": (
+                reference.global_average_pool_forward,
+                reference.global_average_pool_backward,
+            ),
+        }[case.layer]
+
+        def run() -> Any:
+            y, cache = forward(case.x)
+            gradients = backward(case.dy, cache)
+            return y, *(gradients if isinstance(gradients, tuple) else [gradients])
+
+        return {"npbn.reference": case.task(run)}

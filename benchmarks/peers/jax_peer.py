@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import base, model
-from benchmarks.peers.base import LEARNING_RATE, Array
+from benchmarks.peers.base import ADAM_RATE, LEARNING_RATE, Array
 from benchmarks.timing import Task
 
 # Without it JAX makes float32 of float64; what is float32 stays so.
@@ -22,11 +22,34 @@ def _batch_norm_relu(x, gamma, beta):
     return jnp.maximum(_batch_norm(x, gamma, beta), 0)
 
 
-def _with_backward(function):
-    """A compiled function: (x, gamma, beta, dy) -> y, gradients."""
+def _convolution(x, weight):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout)
 
-    def both(x, gamma, beta, dy):
-        y, backward = jax.vjp(function, x, gamma, beta)
+
+def _max_pool(x):
+    return _pool(x, -jnp.inf, jax.lax.max)
+
+
+def _pool(x, start, function):
+    window = (1, 2, 2, 1)
+    return jax.lax.reduce_window(x, start, function, window, window, "VALID")
+
+
+LAYERS = {
+    "Conv2D": lambda x, weight, bias: _convolution(x, weight) + bias,
+    "MaxPool2D": _max_pool,
+    "AvgPool2D": lambda x: _pool(x, 0.0, jax.lax.add) / 4,
+    "GlobalAvgPool2D": lambda x: x.mean((1, 2)),
+}
+
+
+def _with_backward(function):
+    """A compiled function: (*arrays, dy) -> y, gradients."""
+
+    def both(*arguments):
+        *arrays, dy = arguments
+        y, backward = jax.vjp(function, *arrays)
         return y, backward(dy)
 
     return jax.jit(both)
@@ -36,14 +59,35 @@ def _waited(function, *arguments):
     return lambda: jax.block_until_ready(function(*arguments))
 
 
-def _step(parameters, state, images, one_hot):
+def _gradients(parameters, state, images, one_hot):
     def loss_of(parameters):
-        logits, moved = model.logits(jnp, parameters, state, images, training=True)
+        own = {"convolution": _convolution, "max_pool": _max_pool}
+        logits, moved = model.logits(jnp, parameters, state, images, training=True, **own)
         return model.cross_entropy(jnp, logits, one_hot), moved
 
-    (loss, state), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
+    return jax.value_and_grad(loss_of, has_aux=True)(parameters)
+
+
+def _step(parameters, state, images, one_hot):
+    (loss, state), gradients = _gradients(parameters, state, images, one_hot)
     parameters = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
     return parameters, state, loss
+
+
+def _adam_step(parameters, state, images, one_hot):
+    """The same with Adam, whose means and number of steps are in the state beside the rest."""
+    means, squares, steps = state["adam"]
+    (loss, state), gradients = _gradients(parameters, state, images, one_hot)
+    steps += 1
+    means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, means, gradients)
+    squares = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g * g, squares, gradients)
+
+    def moved(value, mean, square):
+        mean, square = mean / (1 - 0.9**steps), square / (1 - 0.999**steps)
+        return value - ADAM_RATE * mean / (jnp.sqrt(square) + 1e-8)
+
+    parameters = jax.tree.map(moved, parameters, means, squares)
+    return parameters, {**state, "adam": (means, squares, steps)}, loss
 
 
 def _scan(setup, steps):
@@ -97,7 +141,10 @@ class JaxPeer(base.Peer):
 
     def steps(self, setup: base.Setup) -> dict[str, Task]:
         parameters, state = _arrays(base.split(setup.values))
-        compiled = jax.jit(_step, donate_argnums=(0, 1))
+        if setup.adam:
+            zeros = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
+            state["adam"] = (*zeros, jnp.zeros_like(setup.values["weight0"], shape=()))
+        compiled = jax.jit(_adam_step if setup.adam else _step, donate_argnums=(0, 1))
 
         def step(images, one_hot):
             nonlocal parameters, state
@@ -106,7 +153,12 @@ class JaxPeer(base.Peer):
 
         batches = _arrays(base.one_hot(setup.batches))
         task = base.training_task(setup, step, batches, lambda: _in_numpy(parameters, state))
-        return {"JAX jit": task, "JAX lax.scan": _scan_task(setup)}
+        return {"JAX jit": task, **({} if setup.adam else {"JAX lax.scan": _scan_task(setup)})}
+
+    def layers(self, case: base.LayerCase) -> dict[str, Task]:
+        arrays = (case.x, case.weight, case.bias) if case.layer == "Conv2D" else (case.x,)
+        run = _waited(_with_backward(LAYERS[case.layer]), *_arrays((*arrays, case.dy)))
+        return {"JAX jit": case.task(run, lambda y, gradients: (y, *gradients))}
 
     def evaluations(self, values: base.Values, images: Array):
         arrays = _arrays((*base.split(values), images))
@@ -119,4 +171,5 @@ def _arrays(tree):
 
 
 def _in_numpy(parameters, state):
-    return {name: np.array(value) for name, value in {**parameters, **state}.items()}
+    own = {**parameters, **state}
+    return {name: np.array(value) for name, value in own.items() if name != "adam"}

@@ -15,14 +15,21 @@ def batch_norm_inference(xp, x, gamma, beta, mean, variance):
     return (x - mean) * (gamma / xp.sqrt(variance + EPSILON)) + beta
 
 
-def logits(xp, values, state, x, training, detached=lambda value: value):
+def logits(
+    xp, values, state, x, training, detached=lambda value: value, convolution=None, max_pool=None
+):
     """The network's output, and the population statistics after it.
 
-    detached: takes a value out of what the library differentiates.
+    detached: takes a value out of what the library differentiates. convolution, max_pool: the
+    library's own, for images.
     """
     last, moved = depth(values) - 1, {}
     for i in range(last + 1):
-        x = xp.dot(x, values[f"weight{i}"])
+        weight = values[f"weight{i}"]
+        if weight.ndim == 4:
+            x = convolution(x, weight)
+        else:
+            x = xp.dot(x.reshape(len(x), -1) if x.ndim > 2 else x, weight)
         if f"bias{i}" in values:
             x = x + values[f"bias{i}"]
         if f"gamma{i}" in values:
@@ -37,6 +44,7 @@ def logits(xp, values, state, x, training, detached=lambda value: value):
                 x = batch_norm_inference(xp, x, gamma, beta, old_mean, old_variance)
         if i < last:
             x = xp.maximum(x, 0)
+            x = max_pool(x) if weight.ndim == 4 else x
     return x, moved
 
 

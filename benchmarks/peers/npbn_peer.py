@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+import npbn
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, Array, Setup, Values
+from benchmarks.peers.base import ADAM_RATE, EPSILON, LEARNING_RATE, Array, Setup, Values
 from benchmarks.timing import Task
-from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, fit, functional, training_steps
+
+# Layers of images by `npbn.`: `against` measures older checkouts, which do not have them.
+from npbn import SGD, Adam, BatchNorm, Dense, ReLU, Sequential, fit, functional, training_steps
 
 
 def network_of(values: Values) -> Sequential:
@@ -19,11 +22,18 @@ def network_of(values: Values) -> Sequential:
     for place in range(base.depth(values)):
         weight, bias = values[f"weight{place}"], values.get(f"bias{place}")
         layers += [ReLU()] if place else []
-        layers.append(Dense(*weight.shape, use_bias=bias is not None, weight=weight))
+        if place and values[f"weight{place - 1}"].ndim == 4:
+            layers += [npbn.MaxPool2D(2), *([npbn.Flatten()] if weight.ndim == 2 else [])]
+        how = {"use_bias": bias is not None, "weight": weight}
+        if weight.ndim == 4:
+            layers.append(npbn.Conv2D(*weight.shape[2:], 3, **how))
+        else:
+            layers.append(Dense(*weight.shape, **how))
         if bias is not None:
             layers[-1].bias = bias
         if f"gamma{place}" in values:
-            norm = BatchNorm(weight.shape[1], momentum=base.MOMENTUM, epsilon=EPSILON)
+            how = {"momentum": base.MOMENTUM, "epsilon": EPSILON, "dtype": weight.dtype}
+            norm = BatchNorm(weight.shape[-1], **how)
             norm.gamma, norm.beta = values[f"gamma{place}"], values[f"beta{place}"]
             norm.population_mean = values[f"mean{place}"]
             norm.population_variance = values[f"variance{place}"]
@@ -35,15 +45,15 @@ def values_of(network: Sequential) -> dict[str, Array]:
     """The network's values, by the names of a Setup."""
     values, place = {}, -1
     for layer in network.layers:
-        place += isinstance(layer, Dense)
+        place += "weight" in layer.parameters
         for name, value in {**layer.parameters, **layer.state}.items():
             values[f"{name.removeprefix('population_')}{place}"] = value.copy()
     return values
 
 
-def step_of(network: Sequential) -> Callable[[Array, Array], float]:
+def step_of(network: Sequential, adam: bool = False) -> Callable[[Array, Array], float]:
     """A step of the public calls that a training loop of one's own makes."""
-    optimizer = SGD(LEARNING_RATE)
+    optimizer = Adam(ADAM_RATE) if adam else SGD(LEARNING_RATE)
 
     def step(images: Array, labels: Array) -> float:
         logits = network.forward(images, training=True)
@@ -89,9 +99,27 @@ class NpbnPeer(base.Peer):
         )
         return {"npbn": own}
 
+    def layers(self, case: base.LayerCase) -> dict[str, Task]:
+        layer = {
+            "Conv2D": lambda: npbn.Conv2D(*case.weight.shape[2:], 3, weight=case.weight),
+            "MaxPool2D": lambda: npbn.MaxPool2D(2),
+            "AvgPool2D": lambda: npbn.AvgPool2D(2),
+            "GlobalAvgPool2D": lambda: npbn.GlobalAvgPool2D(),
+        }[case.layer]()
+        if layer.parameters:
+            layer.bias = case.bias
+        network = Sequential([layer])
+
+        def run() -> Any:
+            y = network.forward(case.x, training=True)
+            dx = network.backward(case.dy, input_gradient=True)
+            return y, dx, *layer.gradients.values()
+
+        return {"npbn": case.task(run)}
+
     def steps(self, setup: Setup) -> dict[str, Task]:
         network = network_of(setup.values)
-        step, batches = step_of(network), setup.batches
+        step, batches = step_of(network, setup.adam), setup.batches
         return {"npbn": base.training_task(setup, step, batches, lambda: values_of(network))}
 
     def loops(self, setup: Setup, data: Any, steps: int) -> dict[str, Task]:

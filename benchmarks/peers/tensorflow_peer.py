@@ -19,6 +19,27 @@ def _normalized(x, gamma, beta, mean, variance):
     return tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
 
 
+def _with_backward(function):
+    """A tf.function: (arrays, dy) -> y, gradients."""
+
+    @tf.function
+    def both(arrays, dy):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(arrays)
+            y = function(*arrays)
+        return y, tape.gradient(y, arrays, output_gradients=dy)
+
+    return both
+
+
+LAYERS = {
+    "Conv2D": lambda x, weight, bias: tf.nn.bias_add(tf.nn.conv2d(x, weight, 1, "SAME"), bias),
+    "MaxPool2D": lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"),
+    "AvgPool2D": lambda x: tf.nn.avg_pool2d(x, 2, 2, "VALID"),
+    "GlobalAvgPool2D": lambda x: tf.reduce_mean(x, (1, 2)),
+}
+
+
 class TensorFlowPeer(base.Peer):
     """tf.function over tf.nn, and Keras' train_on_batch."""
 
@@ -31,18 +52,8 @@ class TensorFlowPeer(base.Peer):
         def plain(x, gamma, beta):
             return _normalized(x, gamma, beta, *_moments(x))
 
-        def with_backward(function):
-            @tf.function
-            def both(arrays, dy):
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(arrays)
-                    y = function(*arrays)
-                return y, tape.gradient(y, arrays, output_gradients=dy)
-
-            return both
-
         forward, inference = tf.function(plain), tf.function(_normalized)
-        both, fused = with_backward(plain), with_backward(lambda *a: tf.nn.relu(plain(*a)))
+        both, fused = _with_backward(plain), _with_backward(lambda *a: tf.nn.relu(plain(*a)))
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(arrays)
             kept = forward(*arrays)
@@ -54,6 +65,12 @@ class TensorFlowPeer(base.Peer):
             lambda: both(arrays, dy),
         )
         return {NAME: own}
+
+    def layers(self, case: base.LayerCase) -> dict[str, Task]:
+        arrays = [case.x, case.weight, case.bias] if case.layer == "Conv2D" else [case.x]
+        both, inputs = _with_backward(LAYERS[case.layer]), [tf.constant(each) for each in arrays]
+        dy = tf.constant(case.dy)
+        return {NAME: case.task(lambda: both(inputs, dy), lambda y, others: (y, *others))}
 
     def steps(self, setup: base.Setup) -> dict[str, Task]:
         return {

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.peers import base
-from benchmarks.peers.base import EPSILON, LEARNING_RATE, MOMENTUM
+from benchmarks.peers.base import ADAM_RATE, EPSILON, LEARNING_RATE, MOMENTUM
 from benchmarks.timing import Task
 
 
@@ -83,16 +83,58 @@ def native_kernels(case):
     return base.Kernels(forward, backward, numpy=_in_numpy)
 
 
-def network_of(values):
-    """The network that has these values."""
+def layer_path(case):
+    """A layer of images forward and backward under autograd, all in the format channels_last."""
+    x, dy = _tensors(case, "x", "dy")
+    weight = torch.tensor(case.weight).permute(3, 2, 0, 1)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    leaves, function = {
+        "Conv2D": ([x, weight, torch.tensor(case.bias)], partial(F.conv2d, padding=1)),
+        "MaxPool2D": ([x], partial(F.max_pool2d, kernel_size=2)),
+        "AvgPool2D": ([x], partial(F.avg_pool2d, kernel_size=2)),
+        "GlobalAvgPool2D": ([x], partial(torch.mean, dim=(2, 3))),
+    }[case.layer]
+    for each in leaves:
+        each.requires_grad_()
+
+    def run():
+        y = function(*leaves)
+        return y, *torch.autograd.grad(y, leaves, dy)
+
+    def arrays(y, dx, *others):
+        # weight (out, in, height, width), bias
+        others = [each.permute(2, 3, 1, 0) if each.ndim == 4 else each for each in others]
+        return [_in_numpy(y), _in_numpy(dx), *others]
+
+    return case.task(run, arrays)
+
+
+class Flatten(nn.Module):
+    """Rows in the order (height, width, channel), which of channels_last are there already."""
+
+    def forward(self, x):
+        """The rows."""
+        return x.movedim(1, -1).flatten(1)
+
+
+def network_of(values, memory_format=torch.channels_last):
+    """The network that has these values; the format is that of images."""
     layers = []
     for place in range(base.depth(values)):
-        rows, columns = values[f"weight{place}"].shape
+        *_, rows, columns = shape = values[f"weight{place}"].shape
+        bias = f"bias{place}" in values
         layers += [nn.ReLU()] if place else []
-        layers.append(nn.Linear(rows, columns, bias=f"bias{place}" in values))
+        if place and values[f"weight{place - 1}"].ndim == 4:
+            layers += [nn.MaxPool2d(2), *([Flatten()] if len(shape) == 2 else [])]
+        if len(shape) == 4:
+            layers.append(nn.Conv2d(rows, columns, 3, padding=1, bias=bias))
+        else:
+            layers.append(nn.Linear(rows, columns, bias=bias))
         if f"gamma{place}" in values:
-            layers.append(nn.BatchNorm1d(columns, eps=EPSILON, momentum=1 - MOMENTUM))
+            norm = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+            layers.append(norm(columns, eps=EPSILON, momentum=1 - MOMENTUM))
     network = nn.Sequential(*layers)
+    network.to(torch.tensor(values["weight0"]), memory_format=memory_format)
     with torch.no_grad():
         for name, tensor in tensors_of(network).items():
             tensor.copy_(torch.tensor(values[name]))
@@ -103,10 +145,11 @@ def tensors_of(network):
     """The network's tensors, by the names of a Setup."""
     found, place = {}, -1
     for layer in network:
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             place += 1
-            own = {"weight": layer.weight.T, "bias": layer.bias}
-        elif isinstance(layer, nn.BatchNorm1d):
+            axes = (2, 3, 1, 0) if isinstance(layer, nn.Conv2d) else (1, 0)
+            own = {"weight": layer.weight.permute(axes), "bias": layer.bias}
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             own = {"gamma": layer.weight, "beta": layer.bias}
             own |= {"mean": layer.running_mean, "variance": layer.running_var}
         else:
@@ -115,20 +158,22 @@ def tensors_of(network):
     return found
 
 
-def values_of(network, rows):
-    """The network's values after the steps that are compared, on batches of so many rows."""
+def values_of(network, setup):
+    """The network's values after the steps that are compared."""
     values = {name: each.detach().numpy().copy() for name, each in tensors_of(network).items()}
     for name in values:
         if name.startswith("variance"):
             # PyTorch averages variances over m - 1. The first one, 1, is no batch's.
             start = MOMENTUM**base.STEPS_COMPARED
+            rows = setup.rows(int(name.removeprefix("variance")))
             values[name] = start + (values[name] - start) * ((rows - 1) / rows)
     return values
 
 
-def step_of(network, compiled=lambda function: function, fused=None):
-    """A step as PyTorch's own tutorials have it; fused: SGD in one kernel."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, fused=fused)
+def step_of(network, adam=False, compiled=lambda function: function, fused=None):
+    """A step as PyTorch's own tutorials have it; fused: the optimizer in one kernel."""
+    kind, rate = (torch.optim.Adam, ADAM_RATE) if adam else (torch.optim.SGD, LEARNING_RATE)
+    optimizer = kind(network.parameters(), lr=rate, fused=fused)
 
     @compiled
     def loss_of(images, labels):
@@ -144,12 +189,17 @@ def step_of(network, compiled=lambda function: function, fused=None):
     return step
 
 
-def step_task(setup, **how):
-    """The Task of such a step."""
-    network = network_of(setup.values)
-    batches = [(torch.tensor(images), torch.tensor(labels)) for images, labels in setup.batches]
-    step, rows = step_of(network, **how), len(batches[0][0])
-    return base.training_task(setup, step, batches, lambda: values_of(network, rows))
+def step_task(setup, channels_first=False, **how):
+    """The Task of such a step; channels_first: in the usual memory format."""
+    form = torch.contiguous_format if channels_first else torch.channels_last
+    network, batches = network_of(setup.values, form), []
+    for images, labels in setup.batches:
+        x = torch.tensor(images).movedim(-1, 1)
+        # Not contiguous(): with one channel it would leave the other format's strides.
+        x = x.clone(memory_format=form) if channels_first else x
+        batches.append((x, torch.tensor(labels)))
+    step = step_of(network, setup.adam, **how)
+    return base.training_task(setup, step, batches, lambda: values_of(network, setup))
 
 
 def evaluation(network, images, rows=None):
@@ -173,7 +223,14 @@ class TorchPeer(base.Peer):
         return {"PyTorch": autograd_path(case), "PyTorch, native kernels": native_kernels(case)}
 
     def steps(self, setup: base.Setup) -> dict[str, Task]:
-        return {"PyTorch": step_task(setup), "PyTorch, fused SGD": step_task(setup, fused=True)}
+        fused = f"PyTorch, fused {'Adam' if setup.adam else 'SGD'}"
+        ways = {"PyTorch": step_task(setup), fused: step_task(setup, fused=True)}
+        if setup.adam:
+            ways["PyTorch, channels first"] = step_task(setup, channels_first=True)
+        return ways
+
+    def layers(self, case: base.LayerCase) -> dict[str, Task]:
+        return {"PyTorch": layer_path(case)}
 
     def loops(self, setup: base.Setup, data, steps: int) -> dict[str, Task]:
         step, rows = step_of(network_of(setup.values)), len(setup.batches[0][0])

@@ -48,7 +48,9 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         labels: Array,
         batch_size: int,
         rng: np.random.Generator | np.random.SeedSequence | int | None,
+        mask: Array | None = None,
     ) -> None:
+        """mask: (N, ...), whose rows `next_into` writes as well."""
         for name, value in (("images", images), ("labels", labels)):
             if not isinstance(value, np.ndarray):
                 raise TypeError(f"{name}: expected an array, got {value!r:.40}")
@@ -62,6 +64,7 @@ class Minibatches(Iterator[tuple[Array, Array]]):
             )
         self._images = images
         self._labels = labels
+        self._mask = mask
         self._rng = _checks.generator(rng)
         self._joined = np.empty(self._batch_size, np.intp)
         self._checked: tuple[Array | None, Array | None] = (None, None)
@@ -81,8 +84,12 @@ class Minibatches(Iterator[tuple[Array, Array]]):
             self._labels[rows],
         )
 
-    def next_into(self, images_out: Array, labels_out: Array) -> None:
+    def next_into(
+        self, images_out: Array, labels_out: Array, mask_out: Array | None = None
+    ) -> None:
         """Write what next would return into two arrays of its shapes and types.
+
+        mask_out: where to write the rows of the mask.
 
         They must not overlap the data or each other. ValueError or TypeError if they do not fit;
         then the batch is still to come.
@@ -102,6 +109,8 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         rows = self._next_rows()
         _gather(self._images, rows, images_out)
         _gather(self._labels, rows, labels_out)
+        if self._mask is not None and mask_out is not None:
+            _gather(self._mask, rows, mask_out)
 
     def state(self) -> dict[str, Any]:
         """Return where the iterator stands, as a dict that json can write.

@@ -9,7 +9,7 @@ from npbn._checks import Array
 from npbn.numerics.denormals import quiet
 from npbn.numerics.operation import Operation, check_backward, put_back, writable
 from npbn.numerics.sums import BiasGradient
-from npbn.numerics.tape import repeated
+from npbn.numerics.tape import named, repeated
 from npbn.numerics.windows import Part, Patches, Windows
 
 
@@ -21,7 +21,7 @@ class Conv2DOperation(Operation):
     Otherwise it takes those of x again, for dweight, and adds what they get of dy into dx.
     """
 
-    reads_x = shows_infinity = True
+    reads_x = True
 
     def __init__(
         self,
@@ -55,6 +55,11 @@ class Conv2DOperation(Operation):
             # Beside each pixel of a line: longer rows to add, in half the time.
             self._biases = np.empty((windows.count[1], filters), dtype)
 
+    @property
+    def shows_infinity(self) -> bool:  # type: ignore[override]
+        """Whether every pixel is in a window."""
+        return self._windows.covers
+
     def forward(self, xp: Any, x: Array, weight: Array, bias: Array | None, y: Array) -> None:
         self.x, self.weight = x, weight
         written, filters = writable(y), self._by_groups(weight)
@@ -62,10 +67,12 @@ class Conv2DOperation(Operation):
         if bias is not None:
             xp.copyto(self._biases, bias)
         for part in self._patches.each(xp, x):
-            xp.matmul(part.patches, filters, out=rows[:, part.rows])
+            out = rows[:, part.rows]
+            named(xp, filters=filters, y_rows=out)
+            xp.matmul(part.patches, filters, out=out)
             if bias is not None:
-                some = written[part.images, part.lines]
-                xp.add(some, self._biases, out=some)
+                lines = written[part.images, part.lines]
+                xp.add(lines, self._biases, out=lines)
         put_back(xp, written, y)
 
     def _by_groups(self, array: Array) -> Array:
@@ -109,10 +116,13 @@ class Conv2DOperation(Operation):
         xp.copyto(self._turned.reshape(turned.shape), turned)
         x, written = self._by_groups(self.x), None if dx is None else writable(dx)
         for part in self._patches_of_dy.each(xp, dy):
+            given, transposed = x[:, part.rows], part.patches.swapaxes(1, 2)
+            named(xp, x_rows=given, patches_transposed=transposed)
             if written is not None:
-                rows = self._by_groups(written)[:, part.rows]
-                xp.matmul(part.patches, self._turned, out=rows)
-            xp.matmul(part.patches.swapaxes(1, 2), x[:, part.rows], out=self._products)
+                out = self._by_groups(written)[:, part.rows]
+                named(xp, dx_rows=out)
+                xp.matmul(part.patches, self._turned, out=out)
+            xp.matmul(transposed, given, out=self._products)
             xp.add(self._sums, self._products, out=self._sums)
         if dx is not None and written is not None:
             put_back(xp, written, dx)
@@ -124,11 +134,14 @@ class Conv2DOperation(Operation):
         groups, filters = self._groups, self._by_groups(self.weight)
         rows = self._by_groups(dy)
         for part in self._patches_of_x.each(xp, self.x):
-            xp.matmul(part.patches.swapaxes(1, 2), rows[:, part.rows], out=self._products)
+            given, transposed = rows[:, part.rows], part.patches.swapaxes(1, 2)
+            named(xp, dy_rows=given, patches_transposed=transposed)
+            xp.matmul(transposed, given, out=self._products)
             xp.add(self._sums, self._products, out=self._sums)
             if dx is not None:
                 # The patches are over; what they get of dy takes their place.
-                xp.matmul(rows[:, part.rows], filters.swapaxes(1, 2), out=part.patches)
+                named(xp, filters_transposed=(turned := filters.swapaxes(1, 2)))
+                xp.matmul(given, turned, out=part.patches)
                 self._add_to_dx(xp, part, dx)
         sums = self._sums.reshape(groups, *self.weight.shape[:3], filters.shape[-1])
         sums = sums.transpose(1, 2, 3, 0, 4)
@@ -182,7 +195,11 @@ def conv2d_forward(
     groups = checks.groups(groups, x.shape[-1])
     own = x.shape[-1] // groups
     if weight.ndim != 4 or 0 in weight.shape or weight.shape[2] != own:
-        raise ValueError(f"weight: expected (height, width, {own}, out), got {weight.shape}")
+        is_first = weight.ndim == 4 and weight.shape[1] == own
+        advice = ": if out comes first, pass weight.transpose(2, 3, 1, 0)" if is_first else ""
+        raise ValueError(
+            f"weight: expected (height, width, {own}, out), got {weight.shape}{advice}"
+        )
     checks.groups(groups, weight.shape[-1], "filters")
     if bias is not None:
         bias = checks.vector("bias", bias, weight.shape[-1], x)

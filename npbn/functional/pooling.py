@@ -27,12 +27,10 @@ class _PoolOperation(Operation):
         self._windows = windows
         image = prod(windows.padded) * shape[-1] * dtype.itemsize
         self._at_once = max(1, min(shape[0], BLOCK_BYTES // image))
-        self._around = self._padding()
+        self._around = self._padded_with(self.fill)
 
-    def _padding(self) -> PaddedImages:
-        return PaddedImages(
-            self._windows, self._at_once, self.x_shape[-1], self.dtype, float(self.fill)
-        )
+    def _padded_with(self, value: float) -> PaddedImages:
+        return PaddedImages(self._windows, self._at_once, self.x_shape[-1], self.dtype, value)
 
     def _some_images(self, xp: Any) -> Iterator[slice]:
         for start in repeated(xp, range(0, self.shape[0], self._at_once)):
@@ -83,14 +81,15 @@ class MaxPoolOperation(_PoolOperation):
 
     def prepare_backward(self) -> None:
         super().prepare_backward()
-        self._around = self._padding()
+        # To -inf a pixel may be equal, to NaN none is: no gradient goes beyond the image.
+        self._around_nan = self._padded_with(np.nan)
         self._is_largest, self._is_given = np.empty((2, *self._share.shape), bool)
 
     def backward(self, xp: Any, dy: Array, dx: Array | None) -> None:
         if dx is None:
             return
         for some in self._some_images(xp):
-            images, y, given = self._around.of(xp, self._x[some]), self._y[some], dy[some]
+            images, y, given = self._around_nan.of(xp, self._x[some]), self._y[some], dy[some]
             count, target = len(y), self._target(xp, dx, some)
             is_largest, is_given = self._is_largest[:count], self._is_given[:count]
             xp.copyto(is_given, False)
@@ -120,9 +119,13 @@ class AveragePoolOperation(_PoolOperation):
         count_padding: bool,
     ) -> None:
         super().__init__(shape, dtype, windows)
-        self.shows_infinity = windows.covers
         counts = windows.pixels() if not count_padding else np.array(prod(windows.size))
         self._counts = counts.astype(dtype)[..., np.newaxis]
+
+    @property
+    def shows_infinity(self) -> bool:  # type: ignore[override]
+        """Whether every pixel is in a window."""
+        return self._windows.covers
 
     def forward(self, xp: Any, x: Array, y: Array) -> None:
         for some in self._some_images(xp):
@@ -296,6 +299,7 @@ def _checked(x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> tup
         checks.padding(padding, len(space)),
         checks.each_axis("dilation", dilation, len(space)),
     )
+    windows.check_pixels("padding")
     return x, windows
 
 

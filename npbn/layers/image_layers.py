@@ -63,4 +63,6 @@ def shortest(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
     each = tuple(map(shortest, value))
-    return each[0] if len(set(each)) == 1 else value if tuple in map(type, each) else each
+    if tuple in map(type, each):
+        return value
+    return each[0] if len(set(each)) == 1 else each

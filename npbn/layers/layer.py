@@ -208,9 +208,10 @@ class Layer(checks.Settings):
         return y
 
     def _backward(self, dy: Array, input_gradient: bool, out: Array | None) -> Array | None:
-        if self._pending is None:
+        pending = self._pending_pass()
+        if pending is None:
             raise self._no_forward()
-        plan, first, end = self._pending
+        plan, first, end = pending
         dy = checks.float_array("dy", dy)
         checks.has_shape("dy", dy, plan.shapes[end])
         if dy.dtype != plan.dtype:
@@ -224,6 +225,10 @@ class Layer(checks.Settings):
         plan.check_pending(self._leaves, first)
         self._forget(plan)
         return plan.backward(np, self._leaves, dy, first, end, dx)
+
+    def _pending_pass(self) -> tuple[Plan, int, int] | None:
+        """The passes that backward goes back through."""
+        return self._pending
 
     def _forget(self, plan: Plan) -> None:
         """No pass of this plan is pending any more."""

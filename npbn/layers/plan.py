@@ -58,7 +58,7 @@ class Plan:
     def __init__(
         self, layers: Layers, shape: Shape, dtype: np.dtype[Any], mode: Mode, *, is_network: bool
     ) -> None:
-        self.dtype, self.mode, self._is_network = dtype, mode, is_network
+        self.dtype, self.mode, self.is_network = dtype, mode, is_network
         self.passes: list[Any] = []  # Pass or ReaderPass
         self.shapes: list[Shape] = []  # of each pass's x, and of the last one's y
         self._readers = [k for k, each in enumerate(layers) if is_network and runs_as_written(each)]
@@ -155,7 +155,7 @@ class Plan:
         try:
             yield
         except ValueError as error:
-            if not self._is_network or not layer._path:
+            if not self.is_network or not layer._path:
                 raise
             raise ValueError(f"layer {layer._path}, {error}") from None
 
@@ -181,9 +181,10 @@ class Plan:
         for each in self.passes:
             for owner in (each, each.operation):
                 for name, value in list(vars(owner).items()) if owner is not None else ():
-                    if value is x or (isinstance(value, np.ndarray) and value.base is x):
+                    # Also a view, of what x itself may be a view of.
+                    if isinstance(value, np.ndarray) and np.may_share_memory(value, x):
                         setattr(owner, name, None)
-            if each.operation is None or not each.operation.y_is_view:
+            if not (each.is_readers or each.operation.y_is_view):
                 break
 
     @property

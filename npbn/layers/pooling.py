@@ -14,6 +14,7 @@ from npbn.functional.pooling import (
 from npbn.layers.image_layers import ImageLayer, WindowLayer, shortest
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
+from npbn.numerics.windows import Windows
 
 
 class _Pool2D(WindowLayer):
@@ -28,6 +29,11 @@ class _Pool2D(WindowLayer):
         self.size = self._size = checks.each_axis("size", size, 2)
         self.stride = self.size if stride is None else stride
         self.padding, self.dilation = padding, 1
+
+    def _windows(self, shape: tuple[int, ...]) -> Windows:
+        windows = super()._windows(shape)
+        windows.check_pixels(f"{self!r}: padding")
+        return windows
 
     def __repr__(self) -> str:
         size = shortest(self.size)

@@ -70,10 +70,16 @@ def _mistakes(confusion: NDArray[np.intp], most: int = 10) -> list[str]:
 
 
 def evaluated(
-    network: "Sequential", x: Array, targets: Any, loss: Loss, statistics: Statistics, name: str
+    network: "Sequential",
+    x: Array,
+    targets: Any,
+    loss: Loss,
+    statistics: Statistics,
+    name: str,
+    mask: Array | None = None,
 ) -> Evaluation:
     """What the network's outputs for x are worth; name: what the targets are called."""
-    blocks = [y.copy() for y in network._inferred(x, statistics)]
+    blocks = [y.copy() for y in network._inferred(x, statistics, mask)]
     if len(shapes := {y.shape[1:] for y in blocks}) > 1:
         raise ValueError(f"network: expected outputs of one shape a row, got {sorted(shapes)}")
     outputs = np.concatenate(blocks)

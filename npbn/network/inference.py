@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +55,15 @@ def rows_at_a_time(layers: Sequence[Layer], images: Array, most: int = ROWS) -> 
     return max(1, min(most, BYTES // (largest * images.itemsize)))
 
 
-def first_not_finite(steps: Sequence[Layer], x: Array) -> str:
+def first_not_finite(steps: Sequence[Layer], x: Array, **options: Any) -> str:
     """The first of its steps whose output in training is not finite; copies are run."""
     for layer in steps:
         where = layer._name
         broken = [name for name, value in layer.parameters.items() if not np.isfinite(value).all()]
         try:
-            x = adapted(copy.deepcopy(layer).forward)(x, training=True, statistics="batch")
+            x = adapted(copy.deepcopy(layer).forward)(
+                x, training=True, statistics="batch", **options
+            )
         except ValueError:  # a batch norm refuses
             x = np.full_like(x, np.nan)
         if not np.isfinite(x).all():

@@ -7,7 +7,7 @@ import numpy as np
 
 from npbn.layers.layer import Layer
 from npbn.layers.passes import Pass
-from npbn.layers.plan import Mode
+from npbn.layers.plan import Mode, Plan
 from npbn.layers.readers import runs_as_written
 from npbn.layers.running_average import lay_side_by_side
 from npbn.network.summary import checked
@@ -35,6 +35,17 @@ class LayerList(Layer):
 
     def _layers_within(self) -> dict[str, Layer]:
         return {str(place): layer for place, layer in enumerate(self._layers)}
+
+    def _pending_pass(self) -> tuple[Plan, int, int] | None:
+        """A pass of its own, or its part of one of the network around it."""
+        if self._pending is not None:
+            return self._pending
+        known = [each._pending for each in self._leaves if each._pending is not None]
+        if not known:
+            return None
+        (plan, first, _), (_, _, end) = known[0], known[-1]
+        is_whole = plan.is_network and end - first == len(self._leaves)
+        return (plan, first, end) if is_whole and all(each[0] is plan for each in known) else None
 
     def _flat(self, name: str) -> tuple[Layer, ...]:
         """The `_leaves` or `_units` of its layers, one after another."""

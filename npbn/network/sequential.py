@@ -214,21 +214,31 @@ class Sequential(LayerList):
     # Inference
 
     @np.errstate(all="ignore")
-    def predict_probabilities(self, x: Array, *, statistics: Statistics = "population") -> Array:
+    def predict_probabilities(
+        self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
+    ) -> Array:
         """softmax of the network's output, (N, classes), in inference.
 
-        With statistics="batch" the whole of x is one batch, whose own statistics normalize it. A
-        pending backward pass stays as it was. TypeError or ValueError for an x of another type or
-        shape.
+        With statistics="batch" the whole of x is one batch, whose own statistics normalize it.
+        mask: which steps of sequences are some, as for forward. A pending backward pass stays as it
+        was. TypeError or ValueError for an x of another type or shape.
         """
-        return np.concatenate([functional.softmax(y) for y in self._inferred(x, statistics)])
+        outputs = self._inferred(x, statistics, mask)
+        return np.concatenate([functional.softmax(y) for y in outputs])
 
-    def predict(self, x: Array, *, statistics: Statistics = "population") -> NDArray[np.intp]:
+    def predict(
+        self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
+    ) -> NDArray[np.intp]:
         """The class of each row, (N,): the place of its largest output, or of a NaN."""
-        return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics)])
+        return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics, mask)])
 
     def accuracy(
-        self, images: Array, labels: Array, *, statistics: Statistics = "population"
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        statistics: Statistics = "population",
+        mask: Array | None = None,
     ) -> float:
         """The share of images whose predicted class is their label, a float from 0 to 1.
 
@@ -236,7 +246,7 @@ class Sequential(LayerList):
         """
         checks.batch("images", images)
         labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
-        for y in self._inferred(images, statistics):
+        for y in self._inferred(images, statistics, mask):
             if y.ndim != 2:
                 raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
             if y.shape[1] != classes:
@@ -252,6 +262,7 @@ class Sequential(LayerList):
         *,
         loss: LossFunction = functional.softmax_cross_entropy,
         statistics: Statistics = "population",
+        mask: Array | None = None,
     ) -> Evaluation:
         """Loss, accuracy and confusion matrix on x (N, ...) and its targets: print it.
 
@@ -259,17 +270,23 @@ class Sequential(LayerList):
         labels, of squared_error say, accuracy and confusion are None. Rows of an ignored label
         count nowhere. TypeError or ValueError for x or targets of another type, shape or range.
         """
-        return evaluated(self, x, targets, Loss(loss), statistics, "targets")
+        return evaluated(self, x, targets, Loss(loss), statistics, "targets", mask)
 
-    def _inferred(self, x: Array, statistics: Statistics) -> Iterator[Array]:
+    def _inferred(
+        self, x: Array, statistics: Statistics, mask: Array | None = None
+    ) -> Iterator[Array]:
         """The network's output in inference, block by block; each is written over by the next."""
         mode = Mode(False, checks.mode(False, statistics), keeps=False)
         self._check_type(x)
+        if mask is not None:
+            checks.row_mask("mask", mask, len(x))
         rows = rows_at_a_time(self._steps, x)
         if mode.statistics == "batch":
             rows = len(x)
         for start in range(0, len(x), rows):
             block = x[start : start + rows]
+            if mask is not None:
+                mode = mode._replace(mask=mask[start : start + rows])
             plan = self._plan_for(block, mode)
             with computing():
                 y = plan.forward(np, self._steps, block, None)

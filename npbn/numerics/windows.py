@@ -55,10 +55,11 @@ class Windows:
             for n, reach, s in zip(self.padded, self.reach, stride, strict=True)
         )
         if min(self.count) < 1:
-            needed = [r - b - a for r, (b, a) in zip(self.reach, padding, strict=True)]
+            needed = [max(1, r - b - a) for r, (b, a) in zip(self.reach, padding, strict=True)]
+            axes = "(N, H, W, C)" if len(space) == 2 else "(N, ..., C)"
             raise ValueError(
-                f"{name}: expected images of at least {' x '.join(map(str, needed))} pixels, got "
-                f"{' x '.join(map(str, space))}"
+                f"{name}: expected images {axes} of at least {' x '.join(map(str, needed))} "
+                f"pixels, got {' x '.join(map(str, space))}"
             )
 
     @property
@@ -71,14 +72,30 @@ class Windows:
         """Whether no two windows share a pixel."""
         return all(s >= reach for s, reach in zip(self.stride, self.reach, strict=True))
 
+    def _along_axes(self) -> Iterator[tuple[int, Array]]:
+        """Of each axis how many pixels there are, and which of them each window has (count, size).
+
+        Those that are added are below 0, or as many and above.
+        """
+        along = (self.space, self.count, self.stride, self.size, self.dilation, self.before)
+        for n, c, s, k, d, b in zip(*along, strict=True):
+            yield n, np.add.outer(s * np.arange(c), d * np.arange(k)) - b
+
     @cached_property
     def covers(self) -> bool:
         """Whether every pixel is in a window."""
-        along = (self.space, self.count, self.stride, self.size, self.dilation, self.before)
-        return all(
-            np.isin(np.arange(n), np.add.outer(s * np.arange(c), d * np.arange(k)) - b).all()
-            for n, c, s, k, d, b in zip(*along, strict=True)
-        )
+        return all(np.isin(np.arange(n), seen).all() for n, seen in self._along_axes())
+
+    def check_pixels(self, name: str) -> None:
+        """ValueError where a window has none of an image: it has no mean, and no largest one."""
+        if self.has_padding and not all(
+            ((seen >= 0) & (seen < n)).any(1).all() for n, seen in self._along_axes()
+        ):
+            added = tuple(zip(self.before, self.after, strict=True))
+            raise ValueError(
+                f"{name}: expected a pixel of the image in every window, got {added} around "
+                f"{' x '.join(map(str, self.space))} pixels"
+            )
 
     def pixels(self) -> Array:
         """How many pixels of an image are in each window, (*count,)."""

@@ -28,8 +28,10 @@ def max_pool_forward(
 
     x (N, ..., C) with any number of axes between. Returns y (N, ..., C) and the cache.
     """
-    pixels, cache = _windows(x, -np.inf, size, stride, padding, dilation)
+    pixels, _ = _windows(x, -np.inf, size, stride, padding, dilation)
     y = np.max(pixels, axis=0)
+    # Backward is to find no y in the padding: NaN is equal to nothing.
+    _, cache = _windows(x, np.nan, size, stride, padding, dilation)
     return y, cache._replace(y=y)
 
 

@@ -19,7 +19,7 @@ from npbn.network.evaluation import evaluated
 from npbn.network.loss import LossFunction
 from npbn.optimizers import Optimizer
 from npbn.training._history import History, add_sample
-from npbn.training.run import Data, Run, check_data, check_finite
+from npbn.training.run import Data, Run, check_data, check_finite, mask_of
 
 
 def training_steps(
@@ -91,7 +91,8 @@ def fit(
     """Train a network, take samples on the way, and return the History.
 
     train, validation: pairs of images (N, ...) of the network's type and targets, integer labels
-    (N,) unless the loss takes others. steps or epochs, batch_size, seed, loss: as for
+    (N,) unless the loss takes others; of sequences of unequal length three, with a mask of bools
+    (N, T), which goes to the layers that take one. steps or epochs, batch_size, seed, loss: as for
     `training_steps`; seed=0 in each of many calls gives the same batches each time.
 
     After every step that sample_every divides, steps being counted from 0, validation loss and,
@@ -205,11 +206,11 @@ def _samples(run: Run, validation: Data | None, sample_training: int | None) -> 
     """The data that samples are taken of."""
     samples = {} if validation is None else {"validation": validation}
     if sample_training is not None:
-        images, targets = run.data
-        count = min(sample_training, len(images))
+        total = len(run.data[0])
+        count = min(sample_training, total)
         # Not the first ones: data may be sorted.
-        rows = np.arange(count) * len(images) // count
-        samples["training"] = images[rows], targets[rows]
+        rows = np.arange(count) * total // count
+        samples["training"] = tuple(each[rows] for each in run.data)  # type: ignore[assignment]
     return samples
 
 
@@ -217,7 +218,9 @@ def _measured(run: Run, samples: dict[str, Data]) -> dict[str, float | None]:
     """The values of a sample, named like the History's lists."""
     found: dict[str, float | None] = {}
     for name, data in samples.items():
-        what = evaluated(run.network, *data, run.loss, "population", f"{name}[1]")
+        what = evaluated(
+            run.network, *data[:2], run.loss, "population", f"{name}[1]", mask_of(data)
+        )
         found[f"{name}_accuracies"], found[f"{name}_losses"] = what.accuracy, what.loss
     return found
 

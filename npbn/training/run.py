@@ -25,7 +25,7 @@ from npbn.network.loss import Loss
 from npbn.optimizers import Optimizer
 from npbn.training._history import History, packed, unpacked
 
-Data = tuple[Array, Array]
+Data = tuple[Array, Array] | tuple[Array, Array, Array]
 TRAINING = Mode(True, "batch")
 
 LAST_LOSS = ("loss.outputs", "loss.targets", "loss.value")
@@ -70,7 +70,7 @@ class Run:
         images = _images(name, data, network)
         self.row_shape = _output_shape(images[:batch_size], network)[1:]
         self.data = check_data(name, data, network, self.loss, self.row_shape)
-        targets = self.data[1]
+        targets, mask = self.data[1], mask_of(self.data)
         if steps is not None:
             self.steps = checks.integer("steps", steps, minimum=0)
         else:
@@ -90,8 +90,10 @@ class Run:
             self._forward = partial(in_callers_context, self._forward)
             self._backward = partial(in_callers_context, self._backward)
         self.optimizer = optimizer
-        self.batches = Minibatches(images, targets, batch_size, self.rng)
-        if not runs_as_written(network):
+        self.batches = Minibatches(images, targets, batch_size, self.rng, mask)
+        self.mask = None if mask is None else np.empty((batch_size, *mask.shape[1:]), bool)
+        self._options = {} if mask is None else {"mask": self.mask}
+        if not runs_as_written(network) and mask is None:
             try:
                 network._release(network._plan_for(images[:batch_size], TRAINING))
             except ValueError as error:
@@ -127,8 +129,8 @@ class Run:
         rate = self.optimizer.next_rate()
         if callable(self.optimizer.learning_rate):
             self.scheduled[1:] = [[self.optimizer.iterations, float(rate)]]
-        self.batches.next_into(self.images, self.targets)
-        outputs = self._forward(self.images, training=True)
+        self.batches.next_into(self.images, self.targets, self.mask)
+        outputs = self._forward(self.images, training=True, **self._options)
         if self._usual_loss is not None:
             dy = self._dlogits
             loss = self._usual_loss.forward(np, outputs, self.targets, dy)
@@ -141,7 +143,7 @@ class Run:
         if on_divergence == "raise" and not math.isfinite(loss):
             where = f"the loss, {self.loss.name}"
             if self.loss.is_own or not np.isfinite(outputs).all():
-                where = first_not_finite(network._units, self.images)
+                where = first_not_finite(network._units, self.images, **self._options)
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}; it began in {where}: lower the learning "
                 "rate or look at the initial weights"
@@ -313,14 +315,22 @@ def check_data(
     """data, if they are images that the network takes, and targets that go with its outputs."""
     images = _images(name, data, network)
     shape = (len(images), *row_shape)
-    return images, loss.check(f"{name}[1]", data[1], shape, images.dtype)
+    targets = loss.check(f"{name}[1]", data[1], shape, images.dtype)
+    if (mask := mask_of(data)) is None:
+        return images, targets
+    return images, targets, checks.row_mask(f"{name}[2]", mask, len(images))
+
+
+def mask_of(data: Data) -> Array | None:
+    """Which steps of the sequences are some, if the data say so."""
+    return data[2] if len(data) == 3 else None
 
 
 def _images(name: str, data: Data, network: Sequential) -> Array:
-    if not isinstance(data, tuple) or len(data) != 2:
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise TypeError(
-            f"{name}: expected a pair (images, targets), got a {type(data).__name__}: pass a "
-            "tuple, (images, labels) or digits.train say"
+            f"{name}: expected a pair (images, targets), or with a mask of sequences three, got a "
+            f"{type(data).__name__}: pass a tuple, (images, labels) or digits.train say"
         )
     name, images = f"{name}[0]", data[0]
     network._check_type(images, name)

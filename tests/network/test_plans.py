@@ -8,7 +8,21 @@ import pytest
 from shared import memory_of
 from small_network import Identity, Residual, assert_same, batch, gradients, small, train
 
-from npbn import BatchNorm, Dense, Dropout, LeakyReLU, ReLU, Sequential, Sigmoid
+import npbn
+from npbn import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2D,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Sigmoid,
+)
 from npbn.layers.plans import Plans
 
 # A layer's setting: how it is made, another value, a wrong one.
@@ -144,10 +158,43 @@ def test_copies_and_files_are_without_them():
     assert after < before + 20_000
 
 
-def test_prediction_keeps_no_hold_of_the_images():
-    for network in (small(), Sequential([BatchNorm(6), Dense(6, 3, rng=0)])):
-        images = batch(40)
-        known = weakref.ref(images)
-        network.predict(images)
-        del images
-        assert known() is None
+FIRST = {
+    "Dense": small,
+    "BatchNorm": lambda: Sequential([BatchNorm(6), Dense(6, 3, rng=0)]),
+    "Flatten": lambda: Sequential([Flatten(), Dense(6, 3, rng=0)]),
+    "Flatten, Residual": lambda: Sequential([Flatten(), npbn.Residual([Dense(6, 6, rng=0)])]),
+    "Residual, Flatten": lambda: Sequential([npbn.Residual([Flatten(), Dense(6, 6, rng=0)])]),
+    "Residual": lambda: Sequential([npbn.Residual([npbn.Residual([Dense(6, 6, rng=0)])])]),
+    "Identity": lambda: Sequential([Identity(), Dense(6, 3, rng=0)]),
+    "Identity twice": lambda: Sequential([npbn.Residual([Identity(), Identity()]), ReLU()]),
+    "Dropout": lambda: Sequential([Dropout(0.5, rng=0), Dense(6, 3, rng=0)]),
+}
+
+
+@pytest.mark.parametrize("make", FIRST.values(), ids=FIRST)
+@pytest.mark.parametrize("rows", [40, 700])
+def test_prediction_keeps_no_hold_of_the_images(make, rows):
+    network, images = make(), batch(rows)
+    known = weakref.ref(images)
+    network.predict(images)
+    del images
+    assert known() is None
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda: Conv2D(1, 2, 3, rng=0),
+        lambda: MaxPool2D(2),
+        lambda: MaxPool2D(2, padding=1),
+        lambda: AvgPool2D(2),
+        GlobalAvgPool2D,
+        lambda: npbn.Residual([AvgPool2D(3, stride=1, padding=1), MaxPool2D(1)]),
+    ],
+)
+def test_nor_does_that_of_layers_of_images(first):
+    network, images = Sequential([first(), ReLU()]), np.ones((9, 4, 4, 1), np.float32)
+    known = weakref.ref(images)
+    network.predict(images)
+    del images
+    assert known() is None
