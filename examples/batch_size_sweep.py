@@ -3,10 +3,11 @@
 The lesson's network, three hidden layers of 100, learns the digits that npbn carries for ten
 epochs, at a learning rate that goes with the batch's size (0.1 for 32 images), at seeds 0 to 4,
 with batch, ghost batch, group and layer normalization and with batch renormalization, whose
-schedule leaves the first 5,000 steps to batch norm. The question, fixed before the runs: does batch norm degrade at small batches, as Wu & He 2018 report? It does, by
-this rule, if its median test accuracy falls by more than 0.01 from 32 images to 2, and by more than
-twice what group norm's falls. Results are kept in batch_size_sweep.jsonl, so that a second call
-goes on; the figure is batch_size_sweep.png. Takes ten minutes; --quick some seconds.
+schedule leaves the first 5,000 steps to batch norm. The question, fixed before the runs: does batch
+norm degrade at small batches, as Wu & He 2018 report? It does, by this rule, if its median test
+accuracy falls by more than 0.01 from 32 images to 2, and by more than twice what group norm's
+falls. Results are kept in batch_size_sweep.jsonl, so that a second call goes on; the figure is
+batch_size_sweep.png. Takes ten minutes; --quick some seconds.
 """
 
 import argparse

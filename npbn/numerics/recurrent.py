@@ -132,6 +132,7 @@ class Recurrent(Operation):
 
 
 def rows_of(array: Array) -> Array:
+    """(..., D) -> (rows, D)."""
     return array.reshape(-1, array.shape[-1])
 
 
