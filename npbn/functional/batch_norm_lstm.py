@@ -561,7 +561,7 @@ class BatchNormLSTMInferenceOperation(NormalizedLSTM):
         y: Array,
     ) -> None:
         """share: (S,), 0 for rows that no batch was in; None: there is none."""
-        rows = outside(xp, last_known, "last_known")(share, len(cell_mean), self._length)
+        rows = outside(xp, _last_known, "last_known")(share, len(cell_mean), self._length)
         for place, mean, variance in (
             (0, input_mean, input_variance),
             (1, recurrent_mean, recurrent_variance),
@@ -589,7 +589,7 @@ class BatchNormLSTMInferenceOperation(NormalizedLSTM):
         xp.multiply(self._du, step.cell_scale, out=self._du)
 
 
-def last_known(share: Array | None, rows: int, steps: int) -> Array:
+def _last_known(share: Array | None, rows: int, steps: int) -> Array:
     """For each step the row of statistics that it uses: its own, or the last one that there is."""
     known = np.arange(rows)
     if share is not None and share.any():

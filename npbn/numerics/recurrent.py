@@ -132,6 +132,7 @@ class Recurrent(Operation):
 
 
 def rows_of(array: Array) -> Array:
+    """All but the last axis as one."""
     return array.reshape(-1, array.shape[-1])
 
 
