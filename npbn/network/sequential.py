@@ -127,7 +127,8 @@ class Sequential(LayerList):
     ) -> Array:
         """The last layer's output, through all layers in order; the arguments as for every layer.
 
-        mask: for the layers that take one, BatchNorm say; all others do not see it.
+        mask: for the layers that take one, BatchNorm and LSTM say; all others do not see it, and
+        nobody does behind a layer that leaves the last step alone.
 
         In training with a BatchNorm an x that is not finite is a ValueError, and may end a pending
         pass; where only what the layers make of it is not finite, the pass goes on without a
