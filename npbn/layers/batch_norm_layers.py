@@ -12,14 +12,15 @@ from numpy.typing import DTypeLike
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
 from npbn.functional.batch_norm import BatchNormInferenceOperation
-from npbn.layers.layer import ArrayAttribute, Layer
+from npbn.layers.layer import ArrayAttribute
+from npbn.layers.norm_layer import NormLayer
 from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode
 from npbn.layers.running_average import RunningAverage, mean_and_variance
 from npbn.numerics.masked import MaskedOperation
 
 
-class PopulationLayer(Layer):
+class PopulationLayer(NormLayer):
     """gamma, beta, and a population's mean and another statistic, which follow the batches'.
 
     A layer says with what it normalizes: `_with_batch`, `_with_population`; how the statistics are
@@ -29,8 +30,6 @@ class PopulationLayer(Layer):
     _running_average: RunningAverage
     _training_only: tuple[str, ...] = ("momentum",)
 
-    gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
-    beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
     population_mean = ArrayAttribute("state", "The running average of the mean, (features,).")
 
     def __init__(
@@ -46,17 +45,9 @@ class PopulationLayer(Layer):
         dtype: DTypeLike,
     ) -> None:
         """spread: the name of the second statistic."""
-        self.features = checks.integer("features", features, minimum=1)
+        super().__init__(features, center, scale, dtype)
         kind = checks.float_dtype("dtype", dtype)
-        self.center = checks.flag("center", center)
-        self.scale = checks.flag("scale", scale)
         ones, zeros = np.ones(self.features, kind), np.zeros(self.features, kind)
-        parameters = {}
-        if self.scale:
-            parameters["gamma"] = ones
-        if self.center:
-            parameters["beta"] = zeros
-        super().__init__(parameters)
         self._running_average = RunningAverage({"population_mean": zeros, spread: ones})
         self.momentum, self.epsilon, self.frozen = momentum, epsilon, frozen
 
@@ -64,11 +55,6 @@ class PopulationLayer(Layer):
     def momentum(self, value: float | None) -> float | None:
         """The weight of the old population statistics, from 0 to 1; None: the mean of all."""
         return None if value is None else checks.share("momentum", value)
-
-    @checks.Setting
-    def epsilon(self, value: float) -> float:
-        """What is added to the variance."""
-        return checks.epsilon(value, self.dtype)
 
     @checks.Setting
     def frozen(self, value: bool) -> bool:
@@ -122,7 +108,7 @@ class PopulationLayer(Layer):
         return self._masked_forward(x, training, statistics, mask, out)
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
-        inputs, gradients = self._scale_and_shift(), self._gradients_of_them()
+        inputs, gradients = self._scale_and_shift(dtype), self._gradients_of_them(dtype)
         mask, batch = mode.mask, shape
         if mask is not None:
             batch = checks.kept_rows("mask", mask, shape[:-1]), shape[-1]
@@ -173,12 +159,8 @@ class PopulationLayer(Layer):
     def _population_std(self) -> Array:
         """What inference divides x - mean by, in float64."""
 
-    @property
-    def _takes_features(self) -> int:
-        return self.features
-
     def affine(self) -> tuple[Array, Array]:
-        gamma, beta = self._scale_and_shift()
+        gamma, beta = self._scale_and_shift(self.dtype)
         scale = gamma / self._population_std()
         return scale, beta - self.population_mean * scale
 
@@ -190,32 +172,14 @@ class PopulationLayer(Layer):
         own_mean[...] = mean
         spread[...] = self._measured(variance, count)
 
-    def _convert(self, dtype: np.dtype[Any]) -> None:
-        checks.epsilon(self.epsilon, dtype)
-        super()._convert(dtype)
-
-    def _scale_and_shift(self) -> tuple[Array, Array]:
-        """gamma and beta, or the 1 and 0 that stand for one that is left out."""
-        gamma, beta = self._parameters.get("gamma"), self._parameters.get("beta")
-        if gamma is None:
-            gamma = np.ones(self.features, self.dtype)
-        if beta is None:
-            beta = np.zeros(self.features, self.dtype)
-        return gamma, beta
-
-    def _gradients_of_them(self) -> tuple[Array, Array]:
-        """Where to write theirs."""
-        nobodys = np.empty((2, self.features), self.dtype)
-        return self._gradients.get("gamma", nobodys[0]), self._gradients.get("beta", nobodys[1])
-
     def __repr__(self) -> str:
         # A reader's subclass may take other arguments.
         own = next(kind for kind in type(self).__mro__ if kind.__module__.startswith("npbn."))
-        settings = [str(self.features)]
-        for name, parameter in inspect.signature(own).parameters.items():
-            if name not in ("features", "dtype") and getattr(self, name) != parameter.default:
-                settings.append(f"{name}={getattr(self, name)!r}")
-        return f"{type(self).__name__}({', '.join(settings)})"
+        parameters = inspect.signature(own).parameters.items()
+        usual = {
+            name: each.default for name, each in parameters if name not in ("features", "dtype")
+        }
+        return self._typed(self.features, **usual)
 
 
 class VarianceLayer(PopulationLayer):

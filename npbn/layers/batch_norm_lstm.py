@@ -209,8 +209,5 @@ class BatchNormLSTM(RecurrentLayer):
         super()._convert(dtype)
 
     def __repr__(self) -> str:
-        settings = [f"steps={self.steps}"]
-        for name, usual in (("last_only", False), ("momentum", 0.99), ("epsilon", 1e-5)):
-            if getattr(self, name) != usual:
-                settings.append(f"{name}={getattr(self, name)!r}")
-        return f"BatchNormLSTM({self.in_features}, {self.units}, {', '.join(settings)})"
+        usual = {"steps": None, "last_only": False, "momentum": 0.99, "epsilon": 1e-5}
+        return self._typed(self.in_features, self.units, **usual)

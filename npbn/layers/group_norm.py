@@ -44,11 +44,12 @@ class GroupNorm(NormLayer):
         scale: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        super().__init__(features, epsilon, center, scale, dtype)
+        super().__init__(features, center, scale, dtype)
+        self.epsilon = epsilon
         self.groups = checks.groups(groups, self.features)
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         return self._pass(GroupNormOperation(shape, dtype, self.epsilon, groups=self.groups), dtype)
 
     def __repr__(self) -> str:
-        return self._shown(self.groups, self.features)
+        return self._typed(self.groups, self.features, epsilon=1e-5, center=True, scale=True)

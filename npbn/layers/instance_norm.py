@@ -41,10 +41,11 @@ class InstanceNorm(NormLayer):
         scale: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        super().__init__(features, epsilon, center, scale, dtype)
+        super().__init__(features, center, scale, dtype)
+        self.epsilon = epsilon
 
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         return self._pass(InstanceNormOperation(shape, dtype, self.epsilon), dtype)
 
     def __repr__(self) -> str:
-        return self._shown(self.features)
+        return self._typed(self.features, epsilon=1e-5, center=True, scale=True)

@@ -454,6 +454,12 @@ class Layer(checks.Settings):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
+    def _typed(self, *sizes: Any, **usual: Any) -> str:
+        """What one types to make it: its sizes, and the settings that are not as usual."""
+        own = ((name, getattr(self, name), value) for name, value in usual.items())
+        given = [f"{name}={value!r}" for name, value, default in own if value != default]
+        return f"{type(self).__name__}({', '.join([*map(repr, sizes), *given])})"
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 

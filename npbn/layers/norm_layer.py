@@ -17,9 +17,8 @@ class NormLayer(Layer):
     gamma = ArrayAttribute("parameters", "The scale, (features,); None without.")
     beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
 
-    def __init__(
-        self, features: int, epsilon: float, center: bool, scale: bool, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, features: int, center: bool, scale: bool, dtype: DTypeLike) -> None:
+        """Whoever inherits sets epsilon, once its own type is known."""
         self.features = checks.integer("features", features, minimum=1)
         kind = checks.float_dtype("dtype", dtype)
         self.center = checks.flag("center", center)
@@ -30,7 +29,6 @@ class NormLayer(Layer):
         if self.center:
             parameters["beta"] = np.zeros(self.features, kind)
         super().__init__(parameters)
-        self.epsilon = epsilon
 
     @checks.Setting
     def epsilon(self, value: float) -> float:
@@ -46,23 +44,19 @@ class NormLayer(Layer):
         super()._convert(dtype)
 
     def _pass(self, operation: Any, dtype: np.dtype[Any]) -> Pass:
-        """The operation with gamma and beta; a 1 and 0 stand for those that are left out."""
+        """The operation with gamma and beta."""
+        return Pass(operation, self._scale_and_shift(dtype), self._gradients_of_them(dtype))
+
+    def _scale_and_shift(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """gamma and beta, or the 1 and 0 that stand for one that is left out."""
         gamma, beta = self._parameters.get("gamma"), self._parameters.get("beta")
         if gamma is None:
             gamma = np.ones(self.features, dtype)
         if beta is None:
             beta = np.zeros(self.features, dtype)
-        nobodys: Array = np.empty((2, self.features), dtype)
-        dgamma = self._gradients.get("gamma", nobodys[0])
-        dbeta = self._gradients.get("beta", nobodys[1])
-        return Pass(operation, (gamma, beta), (dgamma, dbeta))
+        return gamma, beta
 
-    def _shown(self, *sizes: int) -> str:
-        """What one types to make it."""
-        defaults = {"epsilon": 1e-5, "center": True, "scale": True}
-        given = [
-            f"{name}={getattr(self, name)!r}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        ]
-        return f"{type(self).__name__}({', '.join([*map(str, sizes), *given])})"
+    def _gradients_of_them(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Where to write theirs."""
+        nobodys = np.empty((2, self.features), dtype)
+        return self._gradients.get("gamma", nobodys[0]), self._gradients.get("beta", nobodys[1])

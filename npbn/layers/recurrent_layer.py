@@ -89,8 +89,7 @@ class RecurrentLayer(Layer):
         return self.last_only
 
     def __repr__(self) -> str:
-        last = ", last_only=True" if self.last_only else ""
-        return f"{type(self).__name__}({self.in_features}, {self.units}{last})"
+        return self._typed(self.in_features, self.units, last_only=False)
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> Array:
