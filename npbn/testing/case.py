@@ -144,6 +144,31 @@ def normal(rng: np.random.Generator, shape: Shape, dtype: Any) -> Array:
     return rng.standard_normal(shape).astype(dtype)
 
 
+def normalized(rng: np.random.Generator, shape: Shape, dtype: Any, *, epsilon: float) -> Inputs:
+    """x with features far from one another, gamma and beta, for what normalizes."""
+    features = shape[-1]
+    return {
+        "x": (3 * rng.standard_normal(shape) + rng.normal(0, 5, features)).astype(dtype),
+        "gamma": rng.uniform(0.5, 1.5, features).astype(dtype),
+        "beta": rng.standard_normal(features).astype(dtype),
+        "epsilon": epsilon,
+    }
+
+
+def with_and_without(name: str, make: Callable[..., Layer]) -> Mapping[str, MakeLayer]:
+    """make(shape, dtype=, ...) with gamma and beta, without either, and without both."""
+
+    def made(**settings: Any) -> MakeLayer:
+        return lambda rng, shape, dtype: make(shape, dtype=dtype, **settings)
+
+    return {
+        name: made(),
+        f"{name} without beta": made(center=False, epsilon=1),
+        f"{name} without gamma": made(scale=False),
+        f"{name} without either": made(center=False, scale=False),
+    }
+
+
 def images(rng: np.random.Generator, shape: Shape, dtype: Any, axes: int | None = 2) -> Array:
     """Standard normal numbers; ValueError for a shape that no images (N, H, W, C) have.
 

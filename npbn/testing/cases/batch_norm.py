@@ -5,17 +5,11 @@ from typing import Any
 import numpy as np
 
 from npbn.layers import BatchNorm
-from npbn.testing.case import Case, Inputs, Shape
+from npbn.testing.case import Case, Inputs, Shape, normalized
 
 
 def _batch_norm(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
-    features = shape[-1]
-    return {
-        "x": (3 * rng.standard_normal(shape) + rng.normal(0, 5, features)).astype(dtype),
-        "gamma": rng.uniform(0.5, 1.5, features).astype(dtype),
-        "beta": rng.standard_normal(features).astype(dtype),
-        "epsilon": 1e-3,
-    }
+    return normalized(rng, shape, dtype, epsilon=1e-3)
 
 
 def _batch_norm_inference(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:

@@ -5,17 +5,13 @@ from typing import Any
 import numpy as np
 
 from npbn.layers import BatchRenorm
-from npbn.testing.case import Case, Inputs, MakeLayer, Shape
-
-
-def _x(rng: np.random.Generator, shape: Shape, dtype: Any) -> Any:
-    return (3 * rng.standard_normal(shape) + rng.normal(0, 5, shape[-1])).astype(dtype)
+from npbn.testing.case import Case, Inputs, MakeLayer, Shape, normalized
 
 
 def _corrections(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
     features = shape[-1]
     return {
-        "x": _x(rng, shape, dtype),
+        "x": normalized(rng, shape, dtype, epsilon=0.1)["x"],
         "mean": rng.normal(0, 5, features).astype(dtype),
         "std": rng.uniform(1, 9, features).astype(dtype),
         "r_max": 1.5,
@@ -26,13 +22,9 @@ def _corrections(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
 
 def _batch_renorm(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
     features = shape[-1]
-    return {
-        "x": _x(rng, shape, dtype),
-        "gamma": rng.uniform(0.5, 1.5, features).astype(dtype),
-        "beta": rng.standard_normal(features).astype(dtype),
+    return normalized(rng, shape, dtype, epsilon=0.1) | {
         "r": rng.uniform(0.4, 2.5, features).astype(dtype),
         "d": rng.standard_normal(features).astype(dtype),
-        "epsilon": 0.1,
     }
 
 

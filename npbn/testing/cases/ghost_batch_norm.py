@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npbn.layers import GhostBatchNorm
-from npbn.testing.case import Case, Inputs, MakeLayer, Shape
+from npbn.testing.case import Case, Inputs, MakeLayer, Shape, normalized
 
 
 def _ghost_size(shape: Shape) -> int:
@@ -13,14 +13,8 @@ def _ghost_size(shape: Shape) -> int:
 
 
 def _ghost_batch_norm(rng: np.random.Generator, shape: Shape, dtype: Any) -> Inputs:
-    features = shape[-1]
-    return {
-        "x": (3 * rng.standard_normal(shape) + rng.normal(0, 5, features)).astype(dtype),
-        "gamma": rng.uniform(0.5, 1.5, features).astype(dtype),
-        "beta": rng.standard_normal(features).astype(dtype),
-        "ghost_size": _ghost_size(shape),
-        "epsilon": 1e-3,
-    }
+    given = normalized(rng, shape, dtype, epsilon=1e-3)
+    return given | {"ghost_size": _ghost_size(shape)}
 
 
 def _layer(**settings: Any) -> MakeLayer:
