@@ -9,8 +9,7 @@ from npbn._checks import Array
 from npbn.functional.lstm import Gated
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
-from npbn.numerics.operation import check_backward
-from npbn.numerics.recurrent import Step, checked, rows_of
+from npbn.numerics.recurrent import Step, checked, gradients_of, rows_of
 from npbn.numerics.sums import all_finite
 from npbn.numerics.tape import named, outside, repeated
 
@@ -53,17 +52,9 @@ def batch_norm_lstm_forward(
     makes y NaN. TypeError or ValueError for arrays of another type or shape. Cooijmans et al. 2016,
     equations 6 to 8.
     """
+    gammas = input_gamma, recurrent_gamma, cell_gamma
     x, last_only, epsilon, *parameters = _checked(
-        x,
-        input_weight,
-        recurrent_weight,
-        last_only,
-        epsilon,
-        bias=(bias, 4),
-        input_gamma=(input_gamma, 4),
-        recurrent_gamma=(recurrent_gamma, 4),
-        cell_gamma=(cell_gamma, 1),
-        cell_beta=(cell_beta, 1),
+        x, input_weight, recurrent_weight, bias, gammas, cell_beta, last_only, epsilon
     )
     weight_shape = parameters[1].shape
     operation = BatchNormLSTMOperation(x.shape, x.dtype, weight_shape, last_only, mask, epsilon)
@@ -90,7 +81,7 @@ def batch_norm_lstm_backward(
     be used again. Returns the gradients of x and of the seven parameters, in forward's order.
     TypeError or ValueError for a dy of another type or shape.
     """
-    return _backward("batch_norm_lstm_forward", BatchNormLSTMOperation, dy, cache, out)
+    return gradients_of("batch_norm_lstm_forward", BatchNormLSTMOperation, dy, cache, out)
 
 
 @quiet()
@@ -121,17 +112,9 @@ def batch_norm_lstm_inference_forward(
     cell_variance (S, U), of x's type; variances at least 0. Steps beyond the S-th use the last row.
     The other arguments, what is returned and what is raised are as for batch_norm_lstm_forward.
     """
+    gammas = input_gamma, recurrent_gamma, cell_gamma
     x, last_only, epsilon, *parameters = _checked(
-        x,
-        input_weight,
-        recurrent_weight,
-        last_only,
-        epsilon,
-        bias=(bias, 4),
-        input_gamma=(input_gamma, 4),
-        recurrent_gamma=(recurrent_gamma, 4),
-        cell_gamma=(cell_gamma, 1),
-        cell_beta=(cell_beta, 1),
+        x, input_weight, recurrent_weight, bias, gammas, cell_beta, last_only, epsilon
     )
     given = input_mean, input_variance, recurrent_mean, recurrent_variance, cell_mean, cell_variance
     statistics = _checked_statistics(x, len(parameters[1]), given)
@@ -154,7 +137,7 @@ def batch_norm_lstm_inference_backward(
     All else is as for batch_norm_lstm_backward.
     """
     source = "batch_norm_lstm_inference_forward"
-    return _backward(source, BatchNormLSTMInferenceOperation, dy, cache, out)
+    return gradients_of(source, BatchNormLSTMInferenceOperation, dy, cache, out)
 
 
 class NormalizedLSTM(Gated):
@@ -357,11 +340,7 @@ class NormalizedLSTM(Gated):
             self._carry_back(xp, step)
         self._write_sums(xp, dinput_gamma, drecurrent_gamma, dbias, dcell_gamma, dcell_beta)
         of_input, of_state = self._all_da_of_input, self._all_da_of_state
-        xp.matmul(rows_of(self._x_over_time).T, of_input, out=dinput_weight)
-        xp.matmul(rows_of(self._all_before).T, of_state, out=drecurrent_weight)
-        if dx is not None:
-            xp.matmul(of_input, self.input_weight.T, out=rows_of(self._dx_over_time))
-            xp.copyto(dx, self._dx_over_time.swapaxes(0, 1))
+        self._write_products(xp, of_input, of_state, dinput_weight, drecurrent_weight, dx)
 
     def _write_sums(self, xp: Any, *gradients: Array) -> None:
         """Those over all steps: the gradients of the gammas, of the bias and of beta."""
@@ -601,10 +580,21 @@ def _checked(
     x: Any,
     input_weight: Any,
     recurrent_weight: Any,
+    bias: Any,
+    gammas: tuple[Any, ...],
+    cell_beta: Any,
     last_only: Any,
     epsilon: Any,
-    **vectors: tuple[Any, int],
 ) -> tuple[Any, ...]:
+    """gammas: those of what is normalized, in the order of NORMALIZED."""
+    vectors = {
+        "bias": (bias, 4),
+        **{
+            f"{name}_gamma": (gamma, columns)
+            for (name, columns), gamma in zip(NORMALIZED.items(), gammas, strict=True)
+        },
+        "cell_beta": (cell_beta, 1),
+    }
     x, input_weight, recurrent_weight, last_only, *own = checked(
         x, input_weight, recurrent_weight, 4, last_only, **vectors
     )
@@ -623,12 +613,3 @@ def _checked_statistics(x: Array, units: int, given: tuple[Any, ...]) -> list[Ar
         if name.endswith("variance") and (each < 0).any():
             raise ValueError(f"{name}: expected at least 0, got {each.min()}")
     return arrays
-
-
-def _backward(
-    source: str, kind: type[NormalizedLSTM], dy: Any, cache: Any, out: Any
-) -> tuple[Array, ...]:
-    dy, dx = check_backward(source, kind, dy, cache, out)
-    gradients = cache.new_gradients()
-    cache.with_own_scratch().backward(np, dy, dx, *gradients)
-    return dx, *gradients

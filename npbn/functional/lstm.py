@@ -8,8 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import multiply, quiet
-from npbn.numerics.operation import check_backward
-from npbn.numerics.recurrent import Recurrent, Step, checked, rows_of
+from npbn.numerics.recurrent import Recurrent, Step, checked, gradients_of, rows_of
 from npbn.numerics.tape import repeated
 
 
@@ -65,10 +64,7 @@ def lstm_backward(
     dinput_weight (D, 4 * U), drecurrent_weight (U, 4 * U), dbias (4 * U,). TypeError or ValueError
     for a dy of another type or shape.
     """
-    dy, dx = check_backward("lstm_forward", LSTMOperation, dy, cache, out)
-    gradients = cache.new_gradients()
-    cache.with_own_scratch().backward(np, dy, dx, *gradients)
-    return dx, *gradients  # type: ignore[return-value]
+    return gradients_of("lstm_forward", LSTMOperation, dy, cache, out)  # type: ignore[return-value]
 
 
 class Gated(Recurrent):
@@ -245,5 +241,6 @@ class LSTMOperation(Gated):
             self._close(xp, step)
             xp.matmul(step.dz, self._turned_weight, out=self._dh)
             self._carry_back(xp, step)
-        self._weight_gradients(xp, dinput_weight, drecurrent_weight, dbias)
-        self._write_dx(xp, self.input_weight, dx)
+        self._bias_gradient.write(xp, self._all_dz, dbias)
+        rows = rows_of(self._all_dz)
+        self._write_products(xp, rows, rows, dinput_weight, drecurrent_weight, dx)

@@ -8,8 +8,7 @@ from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import multiply, quiet
-from npbn.numerics.operation import check_backward
-from npbn.numerics.recurrent import Recurrent, Step, checked, rows_of
+from npbn.numerics.recurrent import Recurrent, Step, checked, gradients_of, rows_of
 from npbn.numerics.tape import repeated
 
 
@@ -60,10 +59,7 @@ def rnn_backward(
     drecurrent_weight (U, U), dbias (U,). TypeError or ValueError for a dy of another type or shape.
     Werbos 1990.
     """
-    dy, dx = check_backward("rnn_forward", RNNOperation, dy, cache, out)
-    gradients = cache.new_gradients()
-    cache.with_own_scratch().backward(np, dy, dx, *gradients)
-    return dx, *gradients  # type: ignore[return-value]
+    return gradients_of("rnn_forward", RNNOperation, dy, cache, out)  # type: ignore[return-value]
 
 
 class RNNOperation(Recurrent):
@@ -140,5 +136,6 @@ class RNNOperation(Recurrent):
             xp.matmul(step.dz, self.recurrent_weight.T, out=self._dh)
             if step.masked is not None:
                 xp.copyto(self._dh, self._dh_after, where=step.masked)
-        self._weight_gradients(xp, dinput_weight, drecurrent_weight, dbias)
-        self._write_dx(xp, self.input_weight, dx)
+        self._bias_gradient.write(xp, self._all_dz, dbias)
+        rows = rows_of(self._all_dz)
+        self._write_products(xp, rows, rows, dinput_weight, drecurrent_weight, dx)

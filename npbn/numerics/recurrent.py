@@ -6,7 +6,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
-from npbn.numerics.operation import Operation
+from npbn.numerics.operation import Operation, check_backward
 from npbn.numerics.sums import BiasGradient
 from npbn.numerics.tape import named
 
@@ -110,14 +110,25 @@ class Recurrent(Operation):
     def _prepare_bias_gradient(self) -> None:
         self._bias_gradient = BiasGradient(self._all_dz.shape, self.dtype)
 
-    def _weight_gradients(
-        self, xp: Any, dinput_weight: Array, drecurrent_weight: Array, dbias: Array
+    def _write_products(
+        self,
+        xp: Any,
+        of_input: Array,
+        of_state: Array,
+        dinput_weight: Array,
+        drecurrent_weight: Array,
+        dx: Array | None,
     ) -> None:
-        """Those of all steps at once."""
-        dz_rows = rows_of(self._all_dz)
-        xp.matmul(rows_of(self._x_over_time).T, dz_rows, out=dinput_weight)
-        xp.matmul(rows_of(self._all_before).T, dz_rows, out=drecurrent_weight)
-        self._bias_gradient.write(xp, self._all_dz, dbias)
+        """The weights' gradients and dx, of all steps at once.
+
+        of_input, of_state: the gradients of x_t @ input_weight and of h_(t-1) @ recurrent_weight,
+        (T * N, columns).
+        """
+        xp.matmul(rows_of(self._x_over_time).T, of_input, out=dinput_weight)
+        xp.matmul(rows_of(self._all_before).T, of_state, out=drecurrent_weight)
+        if dx is not None:
+            xp.matmul(of_input, self.input_weight.T, out=rows_of(self._dx_over_time))
+            xp.copyto(dx, self._dx_over_time.swapaxes(0, 1))
 
     def new_gradients(self) -> list[Array]:
         """Arrays for those of the parameters."""
@@ -125,10 +136,15 @@ class Recurrent(Operation):
             np.empty_like(each) for each in (self.input_weight, self.recurrent_weight, self.bias)
         ]
 
-    def _write_dx(self, xp: Any, input_weight: Array, dx: Array | None) -> None:
-        if dx is not None:
-            xp.matmul(rows_of(self._all_dz), input_weight.T, out=rows_of(self._dx_over_time))
-            xp.copyto(dx, self._dx_over_time.swapaxes(0, 1))
+
+def gradients_of(
+    source: str, kind: type[Recurrent], dy: Any, cache: Any, out: Any
+) -> tuple[Array, ...]:
+    """What a public backward pass returns: dx, and the gradients of the parameters."""
+    dy, dx = check_backward(source, kind, dy, cache, out)
+    gradients = cache.new_gradients()
+    cache.with_own_scratch().backward(np, dy, dx, *gradients)
+    return dx, *gradients
 
 
 def rows_of(array: Array) -> Array:
