@@ -31,7 +31,13 @@ class ReLU(_Activation):
 
 
 class LeakyReLU(Layer):
-    """y = x where x > 0, else slope * x; dx = dy where x > 0, else slope * dy. 0 <= slope < 1."""
+    """y = x where x > 0, else slope * x; dx = dy where x > 0, else slope * dy.
+
+    Parameters
+    ----------
+    slope : float
+        From 0 to below 1.
+    """
 
     def __init__(self, slope: float = 0.2) -> None:
         super().__init__()

@@ -15,43 +15,72 @@ from npbn.layers.plan import Mode
 class BatchNorm(VarianceLayer):
     """Normalize each feature over all other axes, then scale and shift it.
 
+    ::
+
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    With the statistics of the batch (in training), dx = gamma / sqrt(variance + epsilon) *
-    (dy - mean(dy) - x_hat * mean(dy * x_hat)); with those of the population (in inference) they are
-    constants, and dx = dy * gamma / sqrt(variance + epsilon). Only a forward pass in training with
-    the batch's statistics moves the population's:
+    With the statistics of the batch (in training)::
+
+        dx = gamma / sqrt(variance + epsilon) * (dy - mean(dy) - x_hat * mean(dy * x_hat))
+
+    With those of the population (in inference) they are constants::
+
+        dx = dy * gamma / sqrt(variance + epsilon)
+
+    Only a forward pass in training with the batch's statistics moves the population's::
 
         population = momentum * population + (1 - momentum) * batch
 
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
+    momentum : float or None
+        From 0 to 1, the weight of the old population statistics. None: the mean of all batches,
+        momentum = k / (k + 1) after k of them; k is `population_batches` in the state. This
+        momentum is that of Keras. That of PyTorch's BatchNorm1d and BatchNorm2d is 1 - momentum:
+        their 0.1 is 0.9 here.
+    epsilon : float
+        Added to the variance, under the root, in every mode.
+    center, scale : bool
+        False leaves beta or gamma out.
+    unbiased_population : bool
+        True averages sum((x - mean)^2) / (m - 1) into the population variance, as PyTorch does;
+        False the batch's own variance, over m, as Keras does.
+    frozen : bool
+        True normalizes with the population's statistics in every mode, which then never move; gamma
+        and beta are trained all the same.
+    dtype : np.float32 or np.float64
+
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (D,)
+        The parameters, which start at 1 and at 0.
+    population_mean, population_variance : ndarray, shape (D,)
+        The state, which starts at 0 and at 1.
+    batch_mean, batch_variance : ndarray, shape (D,), or None
+        After a forward pass with the batch's statistics these, the variance being the biased one.
+
+    Raises
+    ------
+    ValueError
+        In a forward pass in training, for a batch with one value per feature, whose variance is 0
+        whatever the value, and for one whose values or variance are not finite; the layer is left
+        as it was.
+
+    Notes
+    -----
     Images (N, H, W, C) have one mean and one variance a channel, over axes (0, 1, 2): a kernel sees
     every place of an image, so its outputs share them. Two traps when one writes it by hand: over
     axis 0 alone there would be H * W * C means, one a pixel; and with keepdims=True they come out
     as (1, 1, 1, C), which no longer fits population statistics of (C,), though it broadcasts
     against x.
 
-    This momentum is that of Keras. That of PyTorch's BatchNorm1d and BatchNorm2d is 1 - momentum:
-    their 0.1 is 0.9 here.
+    In a network, values that overflow on the way make y NaN instead of an error, and no population
+    statistics move. Inference takes any batch: an infinity or NaN shows in its place.
 
-    features: the size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
-    momentum: from 0 to 1, the weight of the old population statistics. None: the mean of all
-        batches, momentum = k / (k + 1) after k of them; k is population_batches in the state.
-    epsilon: added to the variance, under the root, in every mode.
-    center, scale: False leaves beta or gamma out.
-    unbiased_population: True averages sum((x - mean)^2) / (m - 1) into the population variance, as
-        PyTorch does; False the batch's own variance, over m, as Keras does.
-    frozen: True normalizes with the population's statistics in every mode, which then never move;
-        gamma and beta are trained all the same.
-    dtype: np.float32 or np.float64.
-
-    parameters: gamma (D,), which starts at 1, and beta (D,), at 0. state: population_mean (D,), at
-    0, and population_variance (D,), at 1. After a forward pass with the batch's statistics
-    batch_mean and batch_variance (D,), the biased one, are these.
-
-    A forward pass in training is a ValueError for a batch with one value per feature, whose
-    variance is 0 whatever the value, and for one whose values or variance are not finite; the layer
-    is left as it was. In a network, values that overflow on the way make y NaN instead, and no
-    population statistics move. Inference takes any batch: an infinity or NaN shows in its place.
+    References
+    ----------
     Ioffe & Szegedy 2015, Algorithms 1 and 2.
     """
 

@@ -100,10 +100,13 @@ class PopulationLayer(NormLayer):
         mask: Array | None = None,
         out: Array | None = None,
     ) -> Array:
-        """As every layer's. mask: bools, of the shape of x but for the last axis.
+        """As `Layer.forward`, with a mask.
 
-        Where it is False, a step of a sequence that is none, x counts in no statistic and may be
-        anything, y is 0, and no gradient comes from there or goes there.
+        Parameters
+        ----------
+        mask : ndarray of bool, of the shape of x but for the last axis, or None
+            Where it is False, a step of a sequence that is none, x counts in no statistic and may
+            be anything, y is 0, and no gradient comes from there or goes there.
         """
         return self._masked_forward(x, training, statistics, mask, out)
 
@@ -183,8 +186,11 @@ class PopulationLayer(NormLayer):
 
 
 class VarianceLayer(PopulationLayer):
-    """One whose second statistic is the variance: y = gamma * (x - mean) / sqrt(variance + epsilon)
-    + beta.
+    """A PopulationLayer whose second statistic is the variance.
+
+    ::
+
+        y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
     """
 
     _training_only: tuple[str, ...] = ("momentum", "unbiased_population")
@@ -202,7 +208,7 @@ class VarianceLayer(PopulationLayer):
 
     @property
     def batch_variance(self) -> Array | None:
-        """Its variance, the biased one, (features,), a copy; else None."""
+        """The biased variance of the batch of `batch_mean`, (features,), a copy; else None."""
         return self._of_last_batch(1)
 
     def _with_population(

@@ -27,40 +27,70 @@ FIRST_GAMMA = 0.1
 class BatchNormLSTM(RecurrentLayer):
     """An LSTM, normalized over the examples at each step by itself; h and c start at 0.
 
+    ::
+
         z   = BN(x_t @ input_weight; input_gamma, 0)
               + BN(h_(t-1) @ recurrent_weight; recurrent_gamma, 0) + bias
         c_t = sigmoid(z_f) * c_(t-1) + sigmoid(z_i) * tanh(z_g)
         h_t = sigmoid(z_o) * tanh(BN(c_t; cell_gamma, cell_beta))
 
-    BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta. The two sums share
-    one bias, which is their beta; the cell within is not normalized, but what is shown of it. Mean
-    and variance are those of the batch in training, and of the population in inference, and every
-    step has its own: what reaches a cell is another thing at the start than later on. Gammas, beta
-    and bias are shared by all steps. The gradients go back through all steps (the equations are
-    with reference.batch_norm_lstm_backward).
+        BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta
 
-    in_features, units: the sizes of the last axis of x (N, T, in_features) and of y.
-    steps: for how many steps statistics of the population are kept. A longer sequence uses those of
+    The two sums share one bias, which is their beta; the cell within is not normalized, but what is
+    shown of it. Mean and variance are those of the batch in training, and of the population in
+    inference, and every step has its own: what reaches a cell is another thing at the start than
+    later on. Gammas, beta and bias are shared by all steps. The gradients go back through all steps
+    (the equations are with `reference.batch_norm_lstm_backward`).
+
+    Parameters
+    ----------
+    in_features, units : int
+        The sizes of the last axis of x (N, T, in_features) and of y.
+    steps : int
+        For how many steps statistics of the population are kept. A longer sequence uses those of
         the last step, and a step that no batch in training had those of the last one before it that
         some had.
-    last_only: False: y is the state after each step, (N, T, units); True: after the last, (N,
-        units).
-    momentum: from 0 to 1, the weight of the old population statistics, as of BatchNorm.
-    epsilon: added to the variance, under the root, in every mode.
-    input_weight, recurrent_weight, rng, dtype: as of LSTM.
+    last_only : bool
+        False: y is the state after each step, (N, T, units); True: after the last, (N, units).
+    momentum : float
+        From 0 to 1, the weight of the old population statistics, as of `BatchNorm`.
+    epsilon : float
+        Added to the variance, under the root, in every mode.
+    input_weight, recurrent_weight, rng, dtype
+        As of `LSTM`.
 
-    parameters: input_weight (in_features, 4 * units), recurrent_weight (units, 4 * units), bias
-    (4 * units,), which starts at 0, and at 1 for f; input_gamma and recurrent_gamma (4 * units,),
-    cell_gamma (units,), which start at 0.1: with 1 the tanh saturate, say Cooijmans et al., and
-    over 100 steps gradients grow a hundredfold (examples/sequential_mnist_bn_lstm.py); and
-    cell_beta (units,), at 0. state: population_input_mean and population_input_variance,
-    population_recurrent_... (steps, 4 * units) and population_cell_... (steps, units), at 0 and 1;
-    population_share (steps,): how much of a step's is of batches, 0 where it is of none.
+    Attributes
+    ----------
+    input_weight, recurrent_weight, bias : ndarray
+        Parameters, as of `LSTM`.
+    input_gamma, recurrent_gamma : ndarray, shape (4 * units,)
+        Parameters, which start at 0.1: with 1 the tanh saturate, say Cooijmans et al., and over 100
+        steps gradients grow a hundredfold (examples/sequential_mnist_bn_lstm.py).
+    cell_gamma, cell_beta : ndarray, shape (units,)
+        Parameters, which start at 0.1 as well, and at 0.
+    population_input_mean, population_input_variance : ndarray, shape (steps, 4 * units)
+        In the state, as all that follow; start at 0 and at 1.
+    population_recurrent_mean, population_recurrent_variance : ndarray, shape (steps, 4 * units)
+        Likewise.
+    population_cell_mean, population_cell_variance : ndarray, shape (steps, units)
+        Likewise.
+    population_share : ndarray, shape (steps,)
+        How much of a step's is of batches, 0 where it is of none.
 
-    forward takes a mask (N, T), for sequences of unequal length: a masked step counts in no
-    statistic. Those of a step that fewer than two sequences have do not move the population's. A
-    forward pass in training is a ValueError for one sequence alone, and for values that are not
-    finite, as of BatchNorm. Cooijmans et al. 2016.
+    Raises
+    ------
+    ValueError
+        In a forward pass in training, for one sequence alone, and for values that are not finite,
+        as of `BatchNorm`.
+
+    Notes
+    -----
+    `forward` takes a mask (N, T), for sequences of unequal length: a masked step counts in no
+    statistic. Those of a step that fewer than two sequences have do not move the population's.
+
+    References
+    ----------
+    Cooijmans et al. 2016.
     """
 
     _gates = 4

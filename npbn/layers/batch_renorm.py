@@ -20,6 +20,8 @@ from npbn.layers.plan import Mode
 class BatchRenorm(PopulationLayer):
     """Normalize with the batch's statistics, corrected towards the population's; scale and shift.
 
+    ::
+
         r     = clip(std_B / std, 1 / r_max, r_max)
         d     = clip((mean_B - mean) / std, -d_max, d_max)
         x_hat = (x - mean_B) / std_B * r + d
@@ -28,40 +30,66 @@ class BatchRenorm(PopulationLayer):
     mean_B and std_B = sqrt(variance_B + epsilon) are the batch's, mean and std the population's as
     they were before it. Where nothing is clipped, x_hat = (x - mean) / std, which inference
     computes: a small batch, or one of few classes, trains the network that is used. r and d are
-    constants to the backward pass:
+    constants to the backward pass::
 
-        dx = gamma * r / std_B * (dy - mean(dy) - x_bar * mean(dy * x_bar)),  x_bar = (x - mean_B) /
-        std_B;  dgamma = sum(dy * x_hat);  dbeta = sum(dy)
+        x_bar  = (x - mean_B) / std_B
+        dx     = gamma * r / std_B * (dy - mean(dy) - x_bar * mean(dy * x_bar))
+        dgamma = sum(dy * x_hat)
+        dbeta  = sum(dy)
 
-    In training the population follows, the standard deviation itself, not the variance, and
-    epsilon is in it, so inference adds none:
+    In training the population follows, the standard deviation itself, not the variance, and epsilon
+    is in it, so inference adds none::
 
-        mean = momentum * mean + (1 - momentum) * mean_B, and so std
+        mean = momentum * mean + (1 - momentum) * mean_B
+        std  = momentum * std + (1 - momentum) * std_B
 
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
+    momentum : float or None
+        From 0 to 1, the weight of the old population statistics; 1 - alpha in the paper. None: the
+        mean of all batches.
+    epsilon : float
+        Added to the batch's variance, under the root.
+    r_max, d_max : float
+        At least 1, and at least 0. With 1 and 0 it is batch normalization to the bit, but for the
+        population.
+    plain_steps, r_steps, d_steps : int
+        Numbers of batches: for how many r_max is 1 and d_max 0, after how many they are reached.
+    center, scale : bool
+        False leaves beta or gamma out.
+    frozen : bool
+        True normalizes with the population's statistics in every mode, which then never move.
+    dtype : np.float32 or np.float64
+
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (D,)
+        The parameters, which start at 1 and at 0.
+    population_mean, population_std : ndarray, shape (D,)
+        In the state; start at 0 and at 1. `population_batches`, a number, is there too.
+    batch_mean, batch_std : ndarray, shape (D,), or None
+        After a forward pass with the batch's statistics these.
+
+    Raises
+    ------
+    ValueError
+        In training, for a batch with one value per feature, and for one whose values or variance
+        are not finite; the layer is left as it was.
+
+    Notes
+    -----
     r_max and d_max come in slowly, while the population is far behind: for plain_steps batches they
     are 1 and 0, and the layer is batch normalization; then they rise in a straight line, and are
-    reached after r_steps and d_steps batches. The batches are counted by population_batches in the
-    state, which is saved with it: training resumes in its place. The paper's numbers are the
+    reached after r_steps and d_steps batches. The batches are counted by `population_batches` in
+    the state, which is saved with it: training resumes in its place. The paper's numbers are the
     defaults; r_steps=0, d_steps=0 takes r_max and d_max at once. Each is a setting: a schedule of
     one's own sets r_max and d_max between steps.
 
-    features: the size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
-    momentum: from 0 to 1, the weight of the old population statistics; 1 - alpha in the paper.
-        None: the mean of all batches.
-    epsilon: added to the batch's variance, under the root.
-    r_max: at least 1. d_max: at least 0. With 1 and 0 it is batch normalization to the bit, but for
-        the population.
-    plain_steps, r_steps, d_steps: numbers of batches.
-    center, scale: False leaves beta or gamma out.
-    frozen: True normalizes with the population's statistics in every mode, which then never move.
-    dtype: np.float32 or np.float64.
-
-    parameters: gamma (D,), which starts at 1, and beta (D,), at 0. state: population_mean (D,), at
-    0, population_std (D,), at 1, population_batches, a number. After a forward pass with the
-    batch's statistics batch_mean and batch_std (D,) are these.
-
-    ValueError in training for a batch with one value per feature, and for one whose values or
-    variance are not finite; the layer is left as it was. Ioffe 2017, Algorithms 1 and 2.
+    References
+    ----------
+    Ioffe 2017, Algorithms 1 and 2.
     """
 
     _training_only = ("momentum", "r_max", "d_max", "plain_steps", "r_steps", "d_steps")

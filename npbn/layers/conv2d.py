@@ -18,6 +18,8 @@ from npbn.layers.plan import Mode
 class Conv2D(WindowLayer):
     """A kernel is laid on every place of an image; each output is a weighted sum of what it covers.
 
+    ::
+
         y[n, h, w]    = bias + sum over i, j of x[n, h * stride + i * dilation, ...] @ weight[i, j]
         dx[n, ...]   += dy[n, h, w] @ weight[i, j]'     at the same pixels
         dweight[i, j] = sum over n, h, w of x[n, ...]' @ dy[n, h, w]
@@ -25,24 +27,43 @@ class Conv2D(WindowLayer):
 
     in x with its padding: a cross-correlation, as all libraries call convolution.
 
-    in_channels, filters: the sizes of the last axis of x (N, H, W, in_channels) and of y.
-    kernel_size: a number, or a pair (height, width).
-    stride: how far one window is from the next; dilation: one pixel of a window from the next; a
-        number, or a pair (along the height, along the width).
-    padding: "same", as Keras has it: y is ceil(H / stride) high, and of the zeros around x an odd
-        one goes behind it; "valid": none; a number of zeros on each side, a pair of numbers
-        (height, width), or a pair of pairs ((top, bottom), (left, right)).
-    groups: the channels are cut into so many groups, each of which goes to its share of the filters
+    Parameters
+    ----------
+    in_channels, filters : int
+        The sizes of the last axis of x (N, H, W, in_channels) and of y.
+    kernel_size : int or pair
+        A number, or a pair (height, width).
+    stride, dilation : int or pair
+        How far one window is from the next, and one pixel of a window from the next; a number, or a
+        pair (along the height, along the width).
+    padding : str, int or pair
+        "same", as Keras has it: y is ceil(H / stride) high, and of the zeros around x an odd one
+        goes behind it; "valid": none; a number of zeros on each side, a pair of numbers (height,
+        width), or a pair of pairs ((top, bottom), (left, right)).
+    groups : int
+        The channels are cut into so many groups, each of which goes to its share of the filters
         alone.
-    use_bias: False leaves the bias out, as before a BatchNorm, whose beta takes its place.
-    weight: the initial weights (height, width, in_channels / groups, filters), copied; None draws
-        them from a normal distribution of standard deviation sqrt(2 / (height * width * in_channels
-        / groups)) (He et al. 2015). The bias starts at 0.
-    rng: a numpy.random.Generator or a seed for that draw; None: fresh, not reproducible.
-    dtype: np.float32 or np.float64; None: the type of the weights given, else np.float32.
+    use_bias : bool
+        False leaves the bias out, as before a `BatchNorm`, whose beta takes its place.
+    weight : ndarray, shape (height, width, in_channels / groups, filters), or None
+        The initial weights, copied; None draws them from a normal distribution of standard
+        deviation sqrt(2 / (height * width * in_channels / groups)) (He et al. 2015).
+    rng : numpy.random.Generator, int or None
+        For that draw; an int is a seed, None fresh, not reproducible.
+    dtype : np.float32, np.float64 or None
+        None: the type of the weights given, else np.float32.
 
-    parameters: weight, bias (filters,). TypeError or ValueError for arguments of another type,
-    shape or range.
+    Attributes
+    ----------
+    weight : ndarray, shape (height, width, in_channels / groups, filters)
+        A parameter.
+    bias : ndarray, shape (filters,)
+        A parameter, which starts at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
 
     weight = ArrayAttribute("parameters", "The weights, (height, width, in / groups, filters).")

@@ -17,20 +17,37 @@ from npbn.layers.plan import Mode
 class Dense(Layer):
     """Every output is a weighted sum of all inputs, plus a bias.
 
+    ::
+
         y       = x @ weight + bias
         dx      = dy @ weight'
         dweight = x' @ dy,  dbias = sum(dy)
 
-    in_features, out_features: the sizes of the last axis of x and of y.
-    use_bias: False leaves the bias out, as before a BatchNorm, whose beta takes its place.
-    weight: the initial weights (in_features, out_features), copied; None draws them from a normal
-        distribution of standard deviation sqrt(2 / in_features) (He et al. 2015). The bias starts
-        at 0.
-    rng: a numpy.random.Generator or a seed for that draw; None: fresh, not reproducible.
-    dtype: np.float32 or np.float64; None: the type of the weights given, else np.float32.
+    Parameters
+    ----------
+    in_features, out_features : int
+        The sizes of the last axis of x and of y.
+    use_bias : bool
+        False leaves the bias out, as before a `BatchNorm`, whose beta takes its place.
+    weight : ndarray, shape (in_features, out_features), or None
+        The initial weights, copied; None draws them from a normal distribution of standard
+        deviation sqrt(2 / in_features) (He et al. 2015).
+    rng : numpy.random.Generator, int or None
+        For that draw; an int is a seed, None fresh, not reproducible.
+    dtype : np.float32, np.float64 or None
+        None: the type of the weights given, else np.float32.
 
-    parameters: weight (in_features, out_features), bias (out_features,).
-    TypeError or ValueError for arguments of another type, shape or range.
+    Attributes
+    ----------
+    weight : ndarray, shape (in_features, out_features)
+        A parameter.
+    bias : ndarray, shape (out_features,)
+        A parameter, which starts at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
 
     weight = ArrayAttribute("parameters", "The weights, (in_features, out_features).")

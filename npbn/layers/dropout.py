@@ -14,10 +14,19 @@ from npbn.layers.plan import Mode
 class Dropout(Layer):
     """A random share of the values is set to 0 in training; in inference y = x.
 
+    ::
+
         y = x * factor, dx = dy * factor, where factor is 0, or 1 / (1 - rate) where a value is kept
 
-    rate: the share that is set to 0, from 0 to below 1.
-    rng: a numpy.random.Generator or a seed; None: fresh, not reproducible.
+    Parameters
+    ----------
+    rate : float
+        The share that is set to 0, from 0 to below 1.
+    rng : numpy.random.Generator, int or None
+        An int is a seed, None fresh, not reproducible.
+
+    References
+    ----------
     Srivastava et al. 2014.
     """
 

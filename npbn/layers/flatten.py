@@ -14,7 +14,9 @@ from npbn.layers.plan import Mode
 class Flatten(Layer):
     """Each image as one row of features: (N, H, W, C) -> (N, H * W * C), a view.
 
-    The last axis is the fastest: y[n, (h * W + w) * C + c] = x[n, h, w, c]. dx is dy in x's shape.
+    The last axis is the fastest, and dx is dy in x's shape::
+
+        y[n, (h * W + w) * C + c] = x[n, h, w, c]
     """
 
     def __init__(self) -> None:

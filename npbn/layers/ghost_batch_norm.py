@@ -16,39 +16,62 @@ from npbn.layers.plan import Mode
 class GhostBatchNorm(VarianceLayer):
     """Normalize each feature over ghost batches of a few rows, then scale and shift it.
 
+    ::
+
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     With the statistics of the batch (in training), the first axis of x is cut into ghost batches of
     ghost_size rows, images or sequences, in order, and each has the mean and the variance of its
     own: what a large batch normalizes with is as noisy as of a small one. dx is batch norm's in
     each ghost batch; dgamma and dbeta are sums over all. Inference is batch norm's. In training the
-    population follows the ghost batches, one step for each, in their order:
+    population follows the ghost batches, one step for each, in their order::
 
         population = momentum * population + (1 - momentum) * ghost
 
     so after G of them the old population has the weight momentum^G.
 
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
+    ghost_size : int
+        How many rows a ghost batch has; 128 in the paper, for batches of 4,096.
+    momentum : float or None
+        From 0 to 1, the weight of the old population statistics. None: the mean of all ghost
+        batches, which `population_batches` in the state counts.
+    unbiased_population : bool
+        True averages sum((x - mean)^2) / (m - 1) into the population variance, m the number of
+        values in a ghost batch; False the ghost batch's own variance, over m.
+    epsilon, center, scale, frozen, dtype
+        As of `BatchNorm`.
+
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (D,)
+        The parameters, which start at 1 and at 0.
+    population_mean, population_variance : ndarray, shape (D,)
+        The state, which starts at 0 and at 1.
+    batch_mean, batch_variance : ndarray, shape (D,), or None
+        After a forward pass with the batch's statistics the weighted means of the ghost batches'
+        statistics that the population's follow, or would follow: the last ones weigh most.
+
+    Raises
+    ------
+    ValueError
+        In training, for a ghost batch with one value a feature, and for values or variances that
+        are not finite; the layer is left as it was.
+
+    Notes
+    -----
     Where ghost_size does not divide the batch, its last ghost batch is smaller, and its step is one
     like the others'. As it may not have one value a feature alone, in training, take a batch size
     that ghost_size divides, or one that leaves more rows. A batch of ghost_size rows or less is one
     ghost batch, and the layer batch normalization, to the bit. A mask leaves rows out of their
     ghost batches, and moves none into another.
 
-    features: the size of the last axis of x, which may be (N, D), (N, H, W, C) or (N, T, D).
-    ghost_size: how many rows a ghost batch has; 128 in the paper, for batches of 4,096.
-    momentum: from 0 to 1, the weight of the old population statistics. None: the mean of all ghost
-        batches, which population_batches in the state counts.
-    epsilon, center, scale, frozen, dtype: as BatchNorm's.
-    unbiased_population: True averages sum((x - mean)^2) / (m - 1) into the population variance, m
-        the number of values in a ghost batch; False the ghost batch's own variance, over m.
-
-    parameters: gamma (D,), which starts at 1, and beta (D,), at 0. state: population_mean (D,), at
-    0, and population_variance (D,), at 1. After a forward pass with the batch's statistics
-    batch_mean and batch_variance (D,) are the weighted means of the ghost batches' statistics that
-    the population's follow, or would follow: the last ones weigh most.
-
-    ValueError in training for a ghost batch with one value a feature, and for values or variances
-    that are not finite; the layer is left as it was. Hoffer, Hubara & Soudry 2017, Algorithm 1.
+    References
+    ----------
+    Hoffer, Hubara & Soudry 2017, Algorithm 1.
     """
 
     _training_only = (*VarianceLayer._training_only, "ghost_size")

@@ -15,23 +15,42 @@ from npbn.layers.plan import Mode
 class GroupNorm(NormLayer):
     """Normalize each example over all places and the channels of a group, then scale and shift.
 
+    ::
+
         y      = gamma * x_hat + beta, x_hat = (x - mean) / std, std = sqrt(variance + epsilon)
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std, dx_hat = gamma * dy
         dgamma = sum(dy * x_hat)
         dbeta  = sum(dy)
 
     The channels of a group lie beside one another. With one group it is the layer norm of images,
-    with as many as channels InstanceNorm. An example is normalized by itself: there are no
+    with as many as channels `InstanceNorm`. An example is normalized by itself: there are no
     statistics of a batch, and every mode is the same.
 
-    groups: how many, a divisor of the features. The paper has 32.
-    features: the size of the last axis of x, which may be (N, D), (N, T, D) or (N, H, W, C).
-    epsilon: added to the variance, under the root. PyTorch has this one, Keras 1e-3.
-    center, scale: False leaves beta or gamma out.
-    dtype: np.float32 or np.float64.
+    Parameters
+    ----------
+    groups : int
+        How many, a divisor of the features. The paper has 32.
+    features : int
+        The size of the last axis of x, which may be (N, D), (N, T, D) or (N, H, W, C).
+    epsilon : float
+        Added to the variance, under the root. PyTorch has this one, Keras 1e-3.
+    center, scale : bool
+        False leaves beta or gamma out.
+    dtype : np.float32 or np.float64
 
-    parameters: gamma (features,), which starts at 1, and beta (features,), at 0.
-    TypeError or ValueError for arguments of another type, shape or range. Wu & He 2018.
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (features,)
+        The parameters, which start at 1 and at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Wu & He 2018.
     """
 
     def __init__(

@@ -16,7 +16,10 @@ def normal_weights(
 ) -> list[Array]:
     """Weights (in, out) between layers of the given sizes, float32, normal around 0.
 
-    std: their standard deviation; None: sqrt(2 / in) for each layer (He et al. 2015).
+    Parameters
+    ----------
+    std : float or None
+        Their standard deviation; None: sqrt(2 / in) for each layer (He et al. 2015).
     """
     rng = checks.generator(rng)
     return [
@@ -36,8 +39,15 @@ def initial_weight(
 ) -> Array:
     """The weights given, checked, or drawn: (..., out), normal around 0.
 
-    std: their standard deviation; None: sqrt(2 / n), where n numbers go into each output (He et al.
-    2015). dtype: None for that of the weights given, else float32. name: what messages call them.
+    Parameters
+    ----------
+    dtype : np.float32, np.float64 or None
+        None: that of the weights given, else float32.
+    std : float or None
+        Their standard deviation; None: sqrt(2 / n), where n numbers go into each output (He et al.
+        2015).
+    name : str
+        What messages call them.
     """
     if weight is None:
         kind = np.dtype(np.float32) if dtype is None else checks.float_dtype("dtype", dtype)

@@ -14,6 +14,8 @@ from npbn.layers.plan import Mode
 class InstanceNorm(NormLayer):
     """Normalize each channel of each example over all places, then scale and shift it.
 
+    ::
+
         y      = gamma * x_hat + beta, x_hat = (x - mean) / std, std = sqrt(variance + epsilon)
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std, dx_hat = gamma * dy
         dgamma = sum(dy * x_hat)
@@ -22,14 +24,29 @@ class InstanceNorm(NormLayer):
     An example is normalized by itself: there are no statistics of a batch, and every mode is the
     same. Of one place alone, as in x (N, D), nothing is left: y is beta.
 
-    features: the size of the last axis of x, which may be (N, T, D) or (N, H, W, C).
-    epsilon: added to the variance, under the root. PyTorch has this one, Keras 1e-3.
-    center, scale: False leaves beta or gamma out. PyTorch has neither unless affine=True.
-    dtype: np.float32 or np.float64.
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x, which may be (N, T, D) or (N, H, W, C).
+    epsilon : float
+        Added to the variance, under the root. PyTorch has this one, Keras 1e-3.
+    center, scale : bool
+        False leaves beta or gamma out. PyTorch has neither unless affine=True.
+    dtype : np.float32 or np.float64
 
-    parameters: gamma (features,), which starts at 1, and beta (features,), at 0.
-    TypeError or ValueError for arguments of another type, shape or range. Ulyanov, Vedaldi &
-    Lempitsky 2016.
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (features,)
+        The parameters, which start at 1 and at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Ulyanov, Vedaldi & Lempitsky 2016.
     """
 
     def __init__(

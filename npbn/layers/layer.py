@@ -26,14 +26,14 @@ class Layer(checks.Settings):
 
     A layer of one's own provides:
 
-    1. `forward(self, x, training=False, statistics=None)`, which returns y, a new array of
-       x's type, and keeps in `self.cache` what the backward pass will need. It may take fewer
+    1. ``forward(self, x, training=False, statistics=None)``, which returns y, a new array of x's
+       type, and keeps in ``self.cache`` what the backward pass will need. It may take fewer
        arguments: `Sequential` passes a layer what its signature has. It leaves x as it is.
-    2. `backward(self, dy)`, which takes `self.take_cache()`, writes the gradient of each parameter
-       into `self.gradients[name][...]` and returns dx, shaped like x. It changes neither dy nor the
-       cache.
+    2. ``backward(self, dy)``, which takes ``self.take_cache()``, writes the gradient of each
+       parameter into ``self.gradients[name][...]`` and returns dx, shaped like x. It changes
+       neither dy nor the cache.
     3. If it has parameters or a state (arrays that are kept and saved but not trained), a call of
-       `super().__init__(parameters={name: array}, state={name: array})`; each array is copied.
+       ``super().__init__(parameters={name: array}, state={name: array})``; each array is copied.
     4. Randomness, if it has any, from a `numpy.random.Generator` in an attribute of its own, or in
        a list, tuple or dict that is one: a checkpoint keeps what `generators` shows.
 
@@ -43,11 +43,6 @@ class Layer(checks.Settings):
     A layer that defines `at_work` instead runs in arrays that the network keeps for it:
     docs/adding_an_operation.md. A subclass that defines `forward` or `backward`, and no `at_work`,
     is a layer of one's own, and runs as it is written.
-
-    Attributes:
-        parameters: read-only mapping of names to arrays; write into an array with `[...] =`.
-        gradients: the same names; overwritten by each backward pass.
-        state: read-only mapping of names to arrays that are not trained.
     """
 
     _parameters: Mapping[str, Array] = ReadOnlyMapping({})
@@ -106,7 +101,7 @@ class Layer(checks.Settings):
         return None
 
     def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
-        """Make the population statistics the exact ones of all inputs; inputs() gives blocks.
+        """Make the population statistics the exact ones of all inputs; ``inputs()`` gives blocks.
 
         ValueError where they are not finite.
         """
@@ -114,7 +109,7 @@ class Layer(checks.Settings):
     def hold_constants(self) -> None:
         """Keep what backward takes for constants as the next forward pass finds it, for all after.
 
-        gradient_check calls it on its copy: what forward computes of x, and backward does not
+        `gradient_check` calls it on its copy: what forward computes of x, and backward does not
         differentiate, would move with x.
         """
 
@@ -140,11 +135,27 @@ class Layer(checks.Settings):
     ) -> Array:
         """y from x; the class states the equation.
 
-        x (..., D), float32 or float64 as the layer's parameters. training: whether this is a step
-        of training. statistics: "batch" or "population"; None means the batch's in training, else
-        the population's (only batch normalization looks at it). out: where to write y, instead of a
-        new array. Keeps x and the weights by reference until backward: change neither before.
-        TypeError or ValueError for arguments of another type, shape or range.
+        Parameters
+        ----------
+        x : ndarray, shape (..., D)
+            float32 or float64 as the layer's parameters. It and the weights are kept by reference
+            until backward: change neither before.
+        training : bool
+            Whether this is a step of training.
+        statistics : "batch", "population" or None
+            None means the batch's in training, else the population's. Only batch normalization
+            looks at it.
+        out : ndarray or None
+            Where to write y, instead of a new array.
+
+        Returns
+        -------
+        y : ndarray
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another type, shape or range.
         """
         return self._masked_forward(x, training, statistics, None, out)
 
@@ -153,16 +164,32 @@ class Layer(checks.Settings):
     ) -> Array | None:
         """dx from dy: the gradient of what the last forward pass computed; the class states it.
 
-        dy is shaped like y and of its type. Writes the gradient of each parameter; nothing
-        accumulates. input_gradient=False leaves dx out and returns None. out: where to write dx.
-        RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
-        for a dy or out of another type or shape.
+        Parameters
+        ----------
+        dy : ndarray
+            Shaped like y and of its type.
+        input_gradient : bool
+            False leaves dx out.
+        out : ndarray or None
+            Where to write dx, instead of a new array.
+
+        Returns
+        -------
+        dx : ndarray or None
+            Shaped like x. The gradient of each parameter is in `gradients`; nothing accumulates.
+
+        Raises
+        ------
+        RuntimeError
+            Without a forward pass before it, or for a second one.
+        TypeError, ValueError
+            For a dy or out of another type or shape.
         """
         with computing():
             return self._backward(dy, input_gradient, out)
 
     def __call__(self, *args: Any, **options: Any) -> Array:
-        """layer(x) is layer.forward(x)."""
+        """``layer(x)`` is ``layer.forward(x)``."""
         return self.forward(*args, **options)
 
     def _masked_forward(
@@ -316,7 +343,7 @@ class Layer(checks.Settings):
 
     @property
     def parameters(self) -> Mapping[str, Array]:
-        """The arrays that are trained, by name."""
+        """The arrays that are trained, by name, read-only; write into one with ``[...] =``."""
         return self._gathered("parameters", self._parameters)
 
     @property
@@ -326,7 +353,7 @@ class Layer(checks.Settings):
 
     @property
     def state(self) -> Mapping[str, Array]:
-        """The arrays that are kept and saved but not trained, by name."""
+        """The arrays that are kept and saved but not trained, by name, read-only."""
         averages = {} if self._running_average is None else self._running_average.state
         return self._gathered("state", {**self._state, **averages})
 
@@ -465,7 +492,7 @@ class Layer(checks.Settings):
 
 
 class ArrayAttribute:
-    """`layer.gamma`: reads one of a layer's arrays; assigning copies into it.
+    """``layer.gamma``: reads one of a layer's arrays; assigning copies into it.
 
     Assigning raises TypeError or ValueError for an array of another type or shape, AttributeError
     for one that was left out.

@@ -14,23 +14,40 @@ from npbn.layers.plan import Mode
 class LayerNorm(NormLayer):
     """Normalize each row over the last axis, then scale and shift each feature.
 
+    ::
+
         y      = gamma * x_hat + beta, x_hat = (x - mean) / std, std = sqrt(variance + epsilon)
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std, dx_hat = gamma * dy
         dgamma = sum(dy * x_hat)
         dbeta  = sum(dy)
 
     Images (N, H, W, C) are normalized place by place, sequences (N, T, D) step by step: over all
-    places, too, is GroupNorm of one group. A row is normalized by itself: there are no statistics
+    places, too, is `GroupNorm` of one group. A row is normalized by itself: there are no statistics
     of a batch, and every mode is the same.
 
-    features: the size of the last axis of x.
-    epsilon: added to the variance, under the root. PyTorch has this one, Keras 1e-3.
-    center, scale: False leaves beta or gamma out.
-    dtype: np.float32 or np.float64.
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x.
+    epsilon : float
+        Added to the variance, under the root. PyTorch has this one, Keras 1e-3.
+    center, scale : bool
+        False leaves beta or gamma out.
+    dtype : np.float32 or np.float64
 
-    parameters: gamma (features,), which starts at 1, and beta (features,), at 0.
-    TypeError or ValueError for arguments of another type, shape or range. Ba, Kiros & Hinton
-    2016.
+    Attributes
+    ----------
+    gamma, beta : ndarray, shape (features,)
+        The parameters, which start at 1 and at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Ba, Kiros & Hinton 2016.
     """
 
     def __init__(

@@ -15,28 +15,53 @@ from npbn.layers.recurrent_layer import RecurrentLayer
 class LSTM(RecurrentLayer):
     """Long short-term memory: gates say what a cell takes in, keeps and shows; all starts at 0.
 
+    ::
+
         z_i, z_f, z_g, z_o = x_t @ input_weight + h_(t-1) @ recurrent_weight + bias
         c_t = sigmoid(z_f) * c_(t-1) + sigmoid(z_i) * tanh(z_g)
         h_t = sigmoid(z_o) * tanh(c_t)
 
-    The gradients go back through all steps (the equations are with reference.lstm_backward). The
+    The gradients go back through all steps (the equations are with `reference.lstm_backward`). The
     columns are in the order i, f, g, o, as those of Keras (i, f, c, o) and the rows of PyTorch's
     weights, which are these transposed.
 
-    in_features, units: the sizes of the last axis of x (N, T, in_features) and of y.
-    last_only: False: y is the state h after each step, (N, T, units); True: after the last, (N,
-        units).
-    input_weight, recurrent_weight: the initial weights, copied; None draws the first from a normal
-        distribution of standard deviation 1 / sqrt(in_features), and a random orthogonal matrix for
-        each gate of the other (Saxe et al. 2014). There is one bias, where PyTorch has two that are
-        added. It starts at 0, but at 1 for f, as with Keras: a cell begins by keeping what it has
-        (Gers et al. 2000).
-    rng: a numpy.random.Generator or a seed for that draw; None: fresh, not reproducible.
-    dtype: np.float32 or np.float64; None: the type of the weights given, else np.float32.
+    Parameters
+    ----------
+    in_features, units : int
+        The sizes of the last axis of x (N, T, in_features) and of y.
+    last_only : bool
+        False: y is the state h after each step, (N, T, units); True: after the last, (N, units).
+    input_weight, recurrent_weight : ndarray or None
+        The initial weights, copied; None draws the first from a normal distribution of standard
+        deviation 1 / sqrt(in_features), and a random orthogonal matrix for each gate of the other
+        (Saxe et al. 2014).
+    rng : numpy.random.Generator, int or None
+        For that draw; an int is a seed, None fresh, not reproducible.
+    dtype : np.float32, np.float64 or None
+        None: the type of the weights given, else np.float32.
 
-    parameters: input_weight (in_features, 4 * units), recurrent_weight (units, 4 * units), bias
-    (4 * units,). forward takes a mask (N, T), for sequences of unequal length. TypeError or
-    ValueError for arguments of another type, shape or range. Hochreiter & Schmidhuber 1997.
+    Attributes
+    ----------
+    input_weight : ndarray, shape (in_features, 4 * units)
+        A parameter.
+    recurrent_weight : ndarray, shape (units, 4 * units)
+        A parameter.
+    bias : ndarray, shape (4 * units,)
+        A parameter, which starts at 0, but at 1 for f, as with Keras: a cell begins by keeping what
+        it has (Gers et al. 2000). There is one, where PyTorch has two that are added.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    Notes
+    -----
+    `forward` takes a mask (N, T), for sequences of unequal length.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber 1997.
     """
 
     _gates = 4

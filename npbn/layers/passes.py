@@ -12,15 +12,25 @@ from npbn._checks import Array
 class Pass:
     """A layer at work on one shape, in one type and mode: an operation and the layer's arrays.
 
-    Forward is `operation.forward(xp, x, *inputs, y)`, backward `operation.backward(xp, dy, dx,
-    *gradients)` (npbn/numerics/operation.py); y and dx are the plan's.
+    Forward is ``operation.forward(xp, x, *inputs, y)``, backward ``operation.backward(xp, dy, dx,
+    *gradients)`` (npbn/numerics/operation.py); y and dx are the plan's.
 
-    inputs: the parameters, and what else forward takes. gradients: where to write theirs.
-    values: of an operation that has statistics, how many values each of them is of.
-    momentum, correction: of the running average that follows them, numbers or arrays like it:
-        population = momentum * population + (1 - momentum) * correction * batch.
-    count: an array that counts the batches, by `batches` at a time. Where momentum is None, it is
-        count / (count + batches): the population's are the mean of all.
+    Parameters
+    ----------
+    inputs : sequence
+        The parameters, and what else forward takes.
+    gradients : sequence of ndarray or None
+        Where to write theirs.
+    values : int
+        Of an operation that has statistics, how many values each of them is of.
+    momentum, correction : float or ndarray
+        Of the running average that follows them::
+
+            population = momentum * population + (1 - momentum) * correction * batch
+
+    count : ndarray or None
+        Counts the batches, by `batches` at a time. Where momentum is None, it is count / (count +
+        batches): the population's are the mean of all.
     """
 
     is_readers = False

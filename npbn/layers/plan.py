@@ -28,7 +28,14 @@ class LastBatch(NamedTuple):
 class Mode(NamedTuple):
     """How a forward pass is run.
 
-    keeps: whether a backward pass may follow. mask: which steps of sequences are some, or None.
+    Attributes
+    ----------
+    training, statistics
+        As for `Layer.forward`.
+    keeps : bool
+        Whether a backward pass may follow.
+    mask : ndarray of bool or None
+        Which steps of sequences are some.
     """
 
     training: bool
@@ -227,7 +234,10 @@ class Plan:
     ) -> Array:
         """y: a new array, or out, if the last pass may write into it; else an array of the plan.
 
-        watch: called with what each pass made, which a later one may write over.
+        Parameters
+        ----------
+        watch : function or None
+            Called with what each pass made, which a later one may write over.
         """
         self.x, last = x, self.passes[-1]
         self._waiting.clear()
@@ -278,7 +288,7 @@ class Plan:
     def remember(self, layers: Layers) -> None:
         """Leave in each layer its part of this pass.
 
-        By vars: a layer's __setattr__ would make a step of the lesson's network 1 % slower.
+        By `vars`: a layer's ``__setattr__`` would make a step of the lesson's network 1 % slower.
         """
         if self.statistics is not None:
             batch = self.statistics.batch.copy()
@@ -303,9 +313,13 @@ class Plan:
     def backward(
         self, xp: Any, layers: Layers, dy: Array, first: int, end: int, dx: Array | None
     ) -> Array | None:
-        """Back through the passes first to end - 1; dx: where to write the first one's, if wanted.
+        """Back through the passes first to end - 1.
 
-        Without it, what lies before the first parameters is left out.
+        Parameters
+        ----------
+        dx : ndarray or None
+            Where to write the first one's, if wanted; without it, what lies before the first
+            parameters is left out.
         """
         if not self._is_laid_out:
             self._lay_out_gradients()

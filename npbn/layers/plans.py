@@ -7,9 +7,7 @@ from npbn.layers.plan import Plan
 
 
 class Plans:
-    """A few plans by what they are for; one that is at work is with none but the thread that took
-    it.
-    """
+    """A few plans by what they are for; one at work is with the thread alone that took it."""
 
     COUNT = 8
     BYTES = 1 << 28

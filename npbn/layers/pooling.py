@@ -43,17 +43,25 @@ class _Pool2D(WindowLayer):
 class MaxPool2D(_Pool2D):
     """y = the largest pixel of each window, in each channel by itself.
 
-    dx is dy at that pixel, the first of equal ones, else 0, summed over the windows that share it.
+    x (N, H, W, C) -> y (N, H', W', C). dx is dy at that pixel, the first of equal ones, else 0,
+    summed over the windows that share it.
 
-    size: of the window, a number, or a pair (height, width).
-    stride: how far one window is from the next; None: size, so that they lie side by side.
-    padding: "valid": what a last window would need beyond the image is left out; "same": there are
+    Parameters
+    ----------
+    size : int or pair
+        Of the window, a number, or a pair (height, width).
+    stride : int, pair or None
+        How far one window is from the next; None: size, so that they lie side by side.
+    padding : str, int or pair
+        "valid": what a last window would need beyond the image is left out; "same": there are
         ceil(H / stride) windows along the height; or a number of pixels on each side, a pair
         (height, width), or a pair of pairs ((top, bottom), (left, right)). What is added is smaller
         than any number.
 
-    x (N, H, W, C) -> y (N, H', W', C). TypeError or ValueError for arguments of another type, shape
-    or range.
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
 
     def __init__(
@@ -72,14 +80,21 @@ class MaxPool2D(_Pool2D):
 class AvgPool2D(_Pool2D):
     """y = the mean of the pixels in each window, in each channel by itself.
 
-    dx is dy / (the number of pixels), at each of them, summed over the windows that share it.
+    x (N, H, W, C) -> y (N, H', W', C). dx is dy / (the number of pixels), at each of them, summed
+    over the windows that share it.
 
-    size, stride, padding: as of MaxPool2D, with zeros around the image.
-    count_padding: False divides by the number of the image's own pixels in a window, as Keras does;
-        True, PyTorch's default, counts the zeros around it too.
+    Parameters
+    ----------
+    size, stride, padding
+        As of `MaxPool2D`, with zeros around the image.
+    count_padding : bool
+        False divides by the number of the image's own pixels in a window, as Keras does; True,
+        PyTorch's default, counts the zeros around it too.
 
-    x (N, H, W, C) -> y (N, H', W', C). TypeError or ValueError for arguments of another type, shape
-    or range.
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
 
     _usual: ClassVar[Mapping[str, Any]] = {**_Pool2D._usual, "count_padding": False}
@@ -108,7 +123,7 @@ class AvgPool2D(_Pool2D):
 class GlobalAvgPool2D(ImageLayer):
     """y = the mean of all pixels of each image, in each channel by itself.
 
-    dx is dy / (the number of pixels), at every pixel. x (N, H, W, C) -> y (N, C).
+    x (N, H, W, C) -> y (N, C). dx is dy / (the number of pixels), at every pixel.
     """
 
     def __init__(self) -> None:

@@ -67,10 +67,14 @@ class RecurrentLayer(Layer):
         mask: Array | None = None,
         out: Array | None = None,
     ) -> Array:
-        """As every layer's. mask: bools, (N, T).
+        """As `Layer.forward`, with a mask.
 
-        Where it is False there is no step: x may be anything, the state stays as it was, and y is
-        that state, as with Keras. So y of last_only is the state after the last step that is one.
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (N, T), or None
+            Where it is False there is no step: x may be anything, the state stays as it was, and y
+            is that state, as with Keras. So y of last_only is the state after the last step that is
+            one.
         """
         return self._masked_forward(x, training, statistics, mask, out)
 

@@ -15,18 +15,35 @@ from npbn.layers.plan import Mode
 class RMSNorm(Layer):
     """Divide each row by its root mean square over the last axis, then scale each feature.
 
+    ::
+
         y      = gamma * x_hat, with x_hat = x / rms, rms = sqrt(mean(x^2) + epsilon)
         dx     = (dx_hat - x_hat * mean(dx_hat * x_hat)) / rms, with dx_hat = dy * gamma
         dgamma = sum(dy * x_hat)
 
     A row is normalized by itself: there are no statistics of a batch, and every mode is the same.
 
-    features: the size of the last axis of x.
-    epsilon: added to the mean square, under the root.
-    dtype: np.float32 or np.float64.
+    Parameters
+    ----------
+    features : int
+        The size of the last axis of x.
+    epsilon : float
+        Added to the mean square, under the root.
+    dtype : np.float32 or np.float64
 
-    parameters: gamma (features,), which starts at 1.
-    TypeError or ValueError for arguments of another type, shape or range. Zhang & Sennrich 2019.
+    Attributes
+    ----------
+    gamma : ndarray, shape (features,)
+        The parameter, which starts at 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Zhang & Sennrich 2019.
     """
 
     gamma = ArrayAttribute("parameters", "The scale, (features,).")

@@ -15,23 +15,48 @@ from npbn.layers.recurrent_layer import RecurrentLayer
 class RNN(RecurrentLayer):
     """The state of each step is made of x and of the state before it, which starts at 0.
 
+    ::
+
         h_t = tanh(x_t @ input_weight + h_(t-1) @ recurrent_weight + bias)
 
-    The gradients go back through all steps (the equations are with reference.rnn_backward).
+    The gradients go back through all steps (the equations are with `reference.rnn_backward`).
 
-    in_features, units: the sizes of the last axis of x (N, T, in_features) and of y.
-    last_only: False: y is the state after each step, (N, T, units); True: after the last, (N,
-        units).
-    input_weight, recurrent_weight: the initial weights, copied; None draws the first from a normal
-        distribution of standard deviation 1 / sqrt(in_features), and a random orthogonal matrix for
-        the other (Saxe et al. 2014). The bias starts at 0; there is one, where PyTorch has two that
-        are added.
-    rng: a numpy.random.Generator or a seed for that draw; None: fresh, not reproducible.
-    dtype: np.float32 or np.float64; None: the type of the weights given, else np.float32.
+    Parameters
+    ----------
+    in_features, units : int
+        The sizes of the last axis of x (N, T, in_features) and of y.
+    last_only : bool
+        False: y is the state after each step, (N, T, units); True: after the last, (N, units).
+    input_weight, recurrent_weight : ndarray or None
+        The initial weights, copied; None draws the first from a normal distribution of standard
+        deviation 1 / sqrt(in_features), and a random orthogonal matrix for the other (Saxe et al.
+        2014).
+    rng : numpy.random.Generator, int or None
+        For that draw; an int is a seed, None fresh, not reproducible.
+    dtype : np.float32, np.float64 or None
+        None: the type of the weights given, else np.float32.
 
-    parameters: input_weight (in_features, units), recurrent_weight (units, units), bias (units,).
-    forward takes a mask (N, T), for sequences of unequal length. TypeError or ValueError for
-    arguments of another type, shape or range. Elman 1990.
+    Attributes
+    ----------
+    input_weight : ndarray, shape (in_features, units)
+        A parameter.
+    recurrent_weight : ndarray, shape (units, units)
+        A parameter.
+    bias : ndarray, shape (units,)
+        A parameter, which starts at 0; there is one, where PyTorch has two that are added.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    Notes
+    -----
+    `forward` takes a mask (N, T), for sequences of unequal length.
+
+    References
+    ----------
+    Elman 1990.
     """
 
     def __init__(

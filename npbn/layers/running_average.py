@@ -11,7 +11,11 @@ from npbn.numerics.constants import constant
 
 
 class RunningAverage:
-    """population = momentum * population + (1 - momentum) * batch, carried in float64.
+    """A running average of the batches' statistics, carried in float64.
+
+    ::
+
+        population = momentum * population + (1 - momentum) * batch
 
     In float32 an average of 50,000 batches would be off by 3e-6. All statistics lie side by side in
     one vector: `shown` is what a layer shows of it, in its type, `carried` has all digits.
@@ -69,7 +73,10 @@ class _Counted(NamedTuple):
 class BatchStatistics:
     """The statistics of a batch, of all layers that have some, and the step of what follows them.
 
-    batch: a vector of float64, of which each pass writes its slice.
+    Attributes
+    ----------
+    batch : ndarray
+        A vector of float64, of which each pass writes its slice.
     """
 
     def __init__(self, averages: Sequence[RunningAverage]) -> None:
@@ -92,9 +99,14 @@ class BatchStatistics:
         count: Array | None = None,
         batches: int = 1,
     ) -> None:
-        """How what follows a slice of the vector moves; momentum None: as the mean of all batches.
+        """How what follows a slice of the vector moves.
 
-        count: where these are counted, by so many at a time.
+        Parameters
+        ----------
+        momentum : float, ndarray or None
+            None: as the mean of all batches.
+        count : ndarray or None
+            Where these are counted, by so many at a time.
         """
         if count is not None:
             self._counted[place.start] = _Counted(place, count, batches, momentum is None)
