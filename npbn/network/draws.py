@@ -13,7 +13,10 @@ FEW = 16
 def same_draws(layers: Sequence[Layer], told: Sequence[bool]) -> str | None:
     """What equal arrays and generators of different layers are called; None without any.
 
-    told: for each layer, whether it has already told of what is equal within it.
+    Parameters
+    ----------
+    told : sequence of bool
+        For each layer, whether it has already told of what is equal within it.
     """
     groups: dict[Any, dict[str, int]] = {}
     for place, layer in enumerate(layers):

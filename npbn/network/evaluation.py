@@ -18,11 +18,19 @@ MOST_CLASSES = 15
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What `network.evaluate` found; str(evaluation) is a table.
+    """What `Sequential.evaluate` found; ``str(evaluation)`` is a table.
 
-    rows: how many counted. loss: their loss. accuracy: the share whose largest output is at their
-    label, from 0 to 1. confusion: (classes, classes), how many rows of label i were taken for class
-    j. accuracy and confusion are None where the targets are no labels.
+    Attributes
+    ----------
+    rows : int
+        How many counted.
+    loss : float
+        Their loss.
+    accuracy : float or None
+        The share whose largest output is at their label, from 0 to 1; None where the targets are no
+        labels.
+    confusion : ndarray of int, shape (classes, classes), or None
+        How many rows of label i were taken for class j; None likewise.
     """
 
     rows: int

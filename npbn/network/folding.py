@@ -12,7 +12,9 @@ from npbn.layers.readers import runs_as_written
 def folded_layers(layers: Sequence[Layer]) -> list[Layer]:
     """Copies of the layers, each affine one folded into the one directly before it, if that can be.
 
-    y = scale * (x @ weight + bias) + shift  =  x @ (weight * scale) + (bias * scale + shift)
+    ::
+
+        y = scale * (x @ weight + bias) + shift  =  x @ (weight * scale) + (bias * scale + shift)
     """
     result: list[Layer] = []
     for layer in layers:

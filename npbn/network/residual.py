@@ -20,15 +20,28 @@ from npbn.numerics.operation import Operation
 class Residual(LayerList):
     """y = x + layers(x), the block that deep networks are made of.
 
+    ::
+
         y  = x + f(x)
         dx = dy + (the gradient that goes back through f)
 
-    So the gradient reaches x as it is, whatever the layers make of it (He et al. 2016).
+    So the gradient reaches x as it is, whatever the layers make of it. Parameters, gradients and
+    state have names like "0.weight"; in a network, "3.0.weight".
 
-    layers: one Layer or more, whose output has the shape of their input; others, also a Residual,
-    may be among them. Parameters, gradients and state have names like "0.weight"; in a network,
-    "3.0.weight". ValueError or TypeError for layers that do not go together, and for an x of which
-    they make another shape.
+    Parameters
+    ----------
+    layers : sequence of Layer
+        One or more, whose output has the shape of their input; others, also a Residual, may be
+        among them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For layers that do not go together, and for an x of which they make another shape.
+
+    References
+    ----------
+    He et al. 2016.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:

@@ -37,15 +37,27 @@ _DERIVED = {"_parameter_vector", "_gradient_vector", "_slices", "_dtype", "_leav
 class Sequential(LayerList):
     """A network: each layer's output is the next one's input.
 
-    layers: one Layer or more; a Sequential may be one of them. A layer belongs to one network.
-
     The parameters of all layers lie in `parameter_vector`, their gradients in `gradient_vector`,
     both one contiguous 1-D array; the layers' own arrays are views into them. `parameters`,
     `gradients` and `state` have names like "1.gamma"; `slices` maps a parameter's name to its place
-    in the vectors. len(network), network[1] and iteration are of the layers, network(x) is
-    network.forward(x), print(network) shows a table. ValueError or TypeError for layers that do not
-    go together; UserWarning where two begin with the same weights, or will draw the same random
-    numbers, as from one seed.
+    in the vectors. ``len(network)``, ``network[1]`` and iteration are of the layers, ``network(x)``
+    is ``network.forward(x)``, ``print(network)`` shows a table.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        One or more; a Sequential may be one of them. A layer belongs to one network.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For layers that do not go together.
+
+    Warns
+    -----
+    UserWarning
+        Where two begin with the same weights, or will draw the same random numbers, as from one
+        seed.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -125,15 +137,27 @@ class Sequential(LayerList):
         mask: Array | None = None,
         out: Array | None = None,
     ) -> Array:
-        """The last layer's output, through all layers in order; the arguments as for every layer.
+        """The last layer's output, through all layers in order.
 
-        mask: for the layers that take one, BatchNorm and LSTM say; all others do not see it, and
-        nobody does behind a layer that leaves the last step alone.
+        Parameters
+        ----------
+        x, training, statistics, out
+            As for every layer, `Layer.forward`.
+        mask : ndarray of bool, shape (N, T), or None
+            For the layers that take one, `BatchNorm` and `LSTM` say; all others do not see it, and
+            nobody does behind a layer that leaves the last step alone.
 
-        In training with a BatchNorm an x that is not finite is a ValueError, and may end a pending
-        pass; where only what the layers make of it is not finite, the pass goes on without a
-        warning, y is NaN, and no population statistics move.
-        TypeError or ValueError, naming the layer, for an x of another type or shape.
+        Returns
+        -------
+        y : ndarray
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the layer, for an x of another type or shape. In training with a `BatchNorm` an x
+            that is not finite is a ValueError too, and may end a pending pass; where only what the
+            layers make of it is not finite, the pass goes on without a warning, y is NaN, and no
+            population statistics move.
         """
         if mask is not None:
             checks.mask("mask", mask, np.shape(mask))
@@ -144,11 +168,28 @@ class Sequential(LayerList):
     ) -> Array | None:
         """The gradients of all parameters, in `gradient_vector`, and with input_gradient dx.
 
-        dy: the loss's gradient with respect to the last forward pass's output, of its shape and
-        type. Nobody needs dx of a whole network to train it, and it is a quarter of the work: None
-        is returned unless input_gradient is True.
-        RuntimeError without a forward pass before it, or for a second one; TypeError or ValueError
-        for a dy of another type or shape.
+        Parameters
+        ----------
+        dy : ndarray
+            The loss's gradient with respect to the last forward pass's output, of its shape and
+            type.
+        input_gradient : bool
+            Whether dx is wanted. Nobody needs that of a whole network to train it, and it is a
+            quarter of the work.
+        out : ndarray or None
+            Where to write dx, instead of a new array.
+
+        Returns
+        -------
+        dx : ndarray or None
+            None unless input_gradient is True.
+
+        Raises
+        ------
+        RuntimeError
+            Without a forward pass before it, or for a second one.
+        TypeError, ValueError
+            For a dy of another type or shape.
         """
         return super().backward(dy, input_gradient=input_gradient, out=out)
 
@@ -218,11 +259,24 @@ class Sequential(LayerList):
     def predict_probabilities(
         self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
     ) -> Array:
-        """softmax of the network's output, (N, classes), in inference.
+        """softmax of the network's output, in inference; a pending backward pass stays as it was.
 
-        With statistics="batch" the whole of x is one batch, whose own statistics normalize it.
-        mask: which steps of sequences are some, as for forward. A pending backward pass stays as it
-        was. TypeError or ValueError for an x of another type or shape.
+        Parameters
+        ----------
+        x : ndarray, shape (N, ...)
+        statistics : "population" or "batch"
+            With "batch" the whole of x is one batch, whose own statistics normalize it.
+        mask : ndarray of bool, shape (N, T), or None
+            Which steps of sequences are some, as for `forward`.
+
+        Returns
+        -------
+        ndarray, shape (N, classes)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an x of another type or shape.
         """
         outputs = self._inferred(x, statistics, mask)
         return np.concatenate([functional.softmax(y) for y in outputs])
@@ -230,7 +284,10 @@ class Sequential(LayerList):
     def predict(
         self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
     ) -> NDArray[np.intp]:
-        """The class of each row, (N,): the place of its largest output, or of a NaN."""
+        """The class of each row, (N,): the place of its largest output, or of a NaN.
+
+        Its arguments are those of `predict_probabilities`.
+        """
         return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics, mask)])
 
     def accuracy(
@@ -243,7 +300,12 @@ class Sequential(LayerList):
     ) -> float:
         """The share of images whose predicted class is their label, a float from 0 to 1.
 
-        images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1.
+        Parameters
+        ----------
+        images, statistics, mask
+            As for `predict_probabilities`, images being x.
+        labels : ndarray of int, shape (N,)
+            From 0 to the number of classes - 1.
         """
         checks.batch("images", images)
         labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
@@ -265,11 +327,27 @@ class Sequential(LayerList):
         statistics: Statistics = "population",
         mask: Array | None = None,
     ) -> Evaluation:
-        """Loss, accuracy and confusion matrix on x (N, ...) and its targets: print it.
+        """Loss, accuracy and confusion matrix on x and its targets: print it.
 
-        loss: as for `fit`; targets: what it takes, labels (N,) if none is given. Where they are no
-        labels, of squared_error say, accuracy and confusion are None. Rows of an ignored label
-        count nowhere. TypeError or ValueError for x or targets of another type, shape or range.
+        Parameters
+        ----------
+        x, statistics, mask
+            As for `predict_probabilities`.
+        targets : ndarray
+            What the loss takes, labels (N,) if none is given.
+        loss : function
+            As for `fit`.
+
+        Returns
+        -------
+        Evaluation
+            Where the targets are no labels, of squared_error say, its accuracy and confusion are
+            None. Rows of an ignored label count nowhere.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For x or targets of another type, shape or range.
         """
         return evaluated(self, x, targets, Loss(loss), statistics, "targets", mask)
 
@@ -297,15 +375,33 @@ class Sequential(LayerList):
     def layer_by_layer(self, x: Array, *, statistics: Statistics = "population") -> list[LayerRun]:
         """What each layer is given and what it makes of it in inference: (name, layer, x, y) each.
 
+        Parameters, statistics and a pending backward pass stay as they were.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, ...)
+            One batch; all x and y are new arrays, so pass some hundred rows.
+        statistics : "population" or "batch"
+            With "batch" the statistics of x normalize it.
+
+        Returns
+        -------
+        list of LayerRun
+            In the order in which they end; name is what messages call a layer, "layer 3, ReLU()".
+            Of a network within it is its layers, of a `Residual` its layers and itself; a layer of
+            a reader's own is one, whatever it holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an x of another type or shape.
+
+        Examples
+        --------
+        ::
+
             for name, layer, x, y in network.layer_by_layer(images):
                 print(name, y.mean(), y.std())
-
-        In the order in which they end; name is what messages call a layer, "layer 3, ReLU()". Of a
-        network within it is its layers, of a Residual its layers and itself; a layer of a reader's
-        own is one, whatever it holds. The whole of x is one batch, whose own statistics normalize
-        it with statistics="batch". All x and y are new arrays, so pass some hundred rows.
-        Parameters, statistics and a pending backward pass stay as they were.
-        TypeError or ValueError for an x of another type or shape.
         """
         statistics = checks.mode(False, statistics)
         self._check_type(x)
@@ -314,13 +410,29 @@ class Sequential(LayerList):
     def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
 
+        ::
+
             mean = sum(x) / m,  variance = sum((x - mean)^2) / m
 
         over all m values of a feature, where x is what reaches the layer in inference, the layers
         before it being exact already (with unbiased_population, m - 1 in the variance). A frozen
-        one keeps its own. images (N, ...) are taken batch_size rows at a time, fewer where rows are
-        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or
-        shape, or that are not finite, and for a network with passes of its own.
+        one keeps its own.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, ...)
+        batch_size : int
+            So many rows are taken at a time, fewer where rows are large.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For images of another type or shape, or that are not finite, and for a network with
+            passes of its own.
+
+        References
+        ----------
+        Wu & Johnson 2021, PreciseBN.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._check_type(images)
@@ -330,9 +442,9 @@ class Sequential(LayerList):
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
 
-        Its outputs are this network's with population statistics, to rounding. Other layers stay
-        as copies, also a BatchNorm after another layer; nested networks are laid flat. TypeError
-        for a network with passes of its own.
+        Its outputs are this network's with population statistics, to rounding. Other layers stay as
+        copies, also a BatchNorm after another layer; nested networks are laid flat. TypeError for a
+        network with passes of its own.
         """
         self._check_layers_are_all()
         return Sequential(folded_layers(self._units))
@@ -340,12 +452,27 @@ class Sequential(LayerList):
     def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
         """The NumPy calls of one training step on these images and labels: print it.
 
-        A copy of the network (and of the optimizer, whose update is shown if one is given) makes
-        the step, so nothing moves here. Each line is a call that was made, as Python, with the type
-        and shape of what it wrote; `blocks` has them layer by layer, with the arrays as they were
-        before. Without labels it is the forward pass of inference.
-        TypeError or ValueError for images or labels of another type, shape or range, for what is no
-        optimizer, and for one without labels.
+        A copy of the network makes the step, so nothing moves here. Each line is a call that was
+        made, as Python, with the type and shape of what it wrote; `blocks` has them layer by layer,
+        with the arrays as they were before.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, ...)
+        labels : ndarray of int, shape (N,), or None
+            Without them it is the forward pass of inference.
+        optimizer : Optimizer or None
+            If given, the update is shown as well, of a copy.
+
+        Returns
+        -------
+        Tape
+
+        Raises
+        ------
+        TypeError, ValueError
+            For images or labels of another type, shape or range, for what is no optimizer, and for
+            one without labels.
         """
         return taped_step(self, images, labels, optimizer)
 
@@ -359,9 +486,20 @@ class Sequential(LayerList):
     def load(self, path: str | PathLike[str]) -> None:
         """Read parameters and state from a file that `save` wrote: all of it, or nothing.
 
-        Settings stay as they are here. Where those of training alone (momentum, a Dropout's rate)
-        were others, a UserWarning says which. FileNotFoundError where there is no file; ValueError,
-        naming it, for another network's file or a damaged one.
+        Settings stay as they are here.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is no file.
+        ValueError
+            Naming the file, for another network's or a damaged one.
+
+        Warns
+        -----
+        UserWarning
+            Where settings of training alone (momentum, a Dropout's rate) were others; it says
+            which.
         """
         arrays, header = checkpoint.load(path)
         own = {**self.parameters, **self.state}
