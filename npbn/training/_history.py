@@ -21,17 +21,32 @@ _CURVES = ("losses", "sample_steps", *SAMPLES)
 
 @dataclass(repr=False)
 class History:
-    """What happened in a training run; plot() draws it.
+    """What happened in a training run; ``plot()`` draws it.
 
-    losses: the loss of each step's batch, before its update. sample_steps: the steps, counted from
-    0, after which samples were taken, all with population statistics: validation_accuracies and
-    validation_losses; with sample_training also training_accuracies and training_losses, of so many
-    training rows. Each of these has one value a sample, NaN where it was not taken then, or none at
-    all: accuracies are of labels, so a regression has losses alone.
-    final_validation_accuracy, final_validation_loss, final_training_accuracy: after the last step;
-    None where there is none. seconds: of the training loop, sampling included. diverged_at: the
-    step whose loss was not finite, or None. stopped_at: the step after which the callback ended the
-    run, or None. interrupted: whether Ctrl-C ended the run before its last step.
+    Samples were taken with population statistics. What is sampled has one value a sample, NaN where
+    it was not taken then, or none at all: accuracies are of labels, so a regression has losses
+    alone.
+
+    Attributes
+    ----------
+    losses : list of float
+        The loss of each step's batch, before its update.
+    sample_steps : list of int
+        The steps, counted from 0, after which samples were taken.
+    validation_accuracies, validation_losses : list of float
+        Sampled.
+    training_accuracies, training_losses : list of float
+        Sampled of so many training rows, with sample_training.
+    final_validation_accuracy, final_validation_loss, final_training_accuracy : float or None
+        After the last step; None where there is none.
+    seconds : float
+        Of the training loop, sampling included.
+    diverged_at : int or None
+        The step whose loss was not finite.
+    stopped_at : int or None
+        The step after which the callback ended the run.
+    interrupted : bool
+        Whether Ctrl-C ended the run before its last step.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -49,7 +64,7 @@ class History:
     interrupted: bool = False
 
     def plot(self) -> Figure:
-        """Draw losses and accuracies over the steps: `plotting.history(self)`."""
+        """Draw losses and accuracies over the steps: ``plotting.history(self)``."""
         return plotting.history(self)
 
     def __repr__(self) -> str:

@@ -35,24 +35,47 @@ def training_steps(
 ) -> Iterator[tuple[int, float]]:
     """Train, one step at a time: a generator of (step, loss) after each update.
 
-        for step, loss in training_steps(network, data.train, optimizer=SGD(0.01), steps=2000): ...
-
-    data: images (N, ...) of the network's type, and targets that the loss takes: integer labels
-    (N,) if none is given. steps, or epochs: as many steps as show every row so often, rounded up.
     Each step takes a batch of batch_size rows, shuffled anew every epoch; every batch is full, the
-    rest of an epoch being joined with the first rows of the next. What is yielded is the batch's
-    loss before the update, also where it is not finite.
+    rest of an epoch being joined with the first rows of the next.
 
-    seed orders the batches, or a numpy.random.Generator does. The same seed in another call gives
-    the same batches again: a loop around short calls would see a few rows alone. Make all steps in
-    one call, or pass one Generator to all of them.
+    Parameters
+    ----------
+    network : Sequential
+    data : tuple
+        Images (N, ...) of the network's type, and targets that the loss takes: integer labels (N,)
+        if none is given.
+    optimizer : Optimizer
+    steps, epochs : int or None
+        One of them: steps, or epochs for as many steps as show every row so often, rounded up.
+    batch_size : int
+    seed : int or numpy.random.Generator
+        Orders the batches. The same seed in another call gives the same batches again: a loop
+        around short calls would see a few rows alone. Make all steps in one call, or pass one
+        Generator to all of them.
+    loss : function
+        `functional.softmax_cross_entropy`, `functional.squared_error` for regression (targets like
+        the network's output, of its type), or any function (outputs, targets) -> (loss, gradient),
+        whose gradient is like the outputs. Options are given by `functools.partial`:
+        ``loss=partial(functional.softmax_cross_entropy, label_smoothing=0.1)``.
 
-    loss: `functional.softmax_cross_entropy`, `functional.squared_error` for regression (targets
-    like the network's output, of its type), or any function (outputs, targets) -> (loss, gradient),
-    whose gradient is like the outputs. Options are given by functools.partial:
-    loss=partial(functional.softmax_cross_entropy, label_smoothing=0.1).
+    Yields
+    ------
+    step : int
+        Counted from 0.
+    loss : float
+        The batch's, before the update, also where it is not finite.
 
-    TypeError or ValueError, before the first step, for arguments that do not go together.
+    Raises
+    ------
+    TypeError, ValueError
+        Before the first step, for arguments that do not go together.
+
+    Examples
+    --------
+    ::
+
+        for step, loss in training_steps(network, data.train, optimizer=SGD(0.01), steps=2000):
+            print(step, loss)
     """
     run = Run(
         network,
@@ -90,34 +113,62 @@ def fit(
 ) -> History:
     """Train a network, take samples on the way, and return the History.
 
-    train, validation: pairs of images (N, ...) of the network's type and targets, integer labels
-    (N,) unless the loss takes others; of sequences of unequal length three, with a mask of bools
-    (N, T), which goes to the layers that take one. steps or epochs, batch_size, seed, loss: as for
-    `training_steps`; seed=0 in each of many calls gives the same batches each time.
-
     After every step that sample_every divides, steps being counted from 0, validation loss and,
-    where the targets are labels, accuracy are sampled with population statistics; with
-    sample_training those of so many training rows as well, evenly spaced ones. Then
-    callback(network, history) is called: where it returns True the run ends.
-    progress: show a bar in a terminal or a notebook. Ctrl-C ends the run after the running step,
-    and the History says so; a second Ctrl-C raises KeyboardInterrupt.
+    where the targets are labels, accuracy are sampled with population statistics.
 
-    on_divergence: what to do about a loss that is not finite. "raise": a RuntimeError that names
-    the step and the layer where it began, before the update. "record": complete that step's update,
-    stop, note the step in the History, and fill the remaining samples with what the network is
-    worth then.
+    Parameters
+    ----------
+    network : Sequential
+    train, validation : tuple
+        Pairs of images (N, ...) of the network's type and targets, integer labels (N,) unless the
+        loss takes others; of sequences of unequal length three, with a mask of bools (N, T), which
+        goes to the layers that take one.
+    optimizer : Optimizer
+    steps, epochs, batch_size, seed, loss
+        As for `training_steps`; seed=0 in each of many calls gives the same batches each time.
+    sample_every : int
+        How many steps a sample.
+    sample_training : int or None
+        Of how many training rows, evenly spaced ones, loss and accuracy are sampled as well.
+    callback : function or None
+        callback(network, history) is called after each sample: where it returns True the run ends.
+    progress : bool
+        Whether a terminal or a notebook shows a bar.
+    on_divergence : "raise" or "record"
+        What to do about a loss that is not finite. "raise": a RuntimeError that names the step and
+        the layer where it began, before the update. "record": complete that step's update, stop,
+        note the step in the History, and fill the remaining samples with what the network is worth
+        then.
+    checkpoint : path or None
+        A file to write every checkpoint_every steps and at the end, atomically: network, optimizer,
+        generators, place in the data, history.
+    checkpoint_every : int
+    resume : bool
+        True goes on from the checkpoint, if it is there, to the same bits as if the run had never
+        stopped; steps counts from the very start and is no less than were done; a schedule is asked
+        again for its first and last rate, and a loss function of yours for its last loss, which
+        must be as they were. A run that its callback ended goes on only without one.
 
-    checkpoint: a file to write every checkpoint_every steps and at the end, atomically: network,
-    optimizer, generators, place in the data, history. With resume=True a run goes on from that
-    file, if it is there, to the same bits as if it had never stopped; `steps` counts from the very
-    start and is no less than were done; a schedule is asked again for its first and last rate, and
-    a loss function of yours for its last loss, which must be as they were. A run that its callback
-    ended goes on only without one. OSError where the file cannot be written, on a full disk say:
-    the file is the old one, the network keeps what it learnt, and the error's `history` is the
-    History so far.
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not go together, or data that are not finite.
+    RuntimeError
+        For a loss that is not finite, with on_divergence="raise".
+    OSError
+        Where the checkpoint cannot be written, on a full disk say: the file is the old one, the
+        network keeps what it learnt, and the error's `history` is the History so far.
+
+    Notes
+    -----
+    Ctrl-C ends the run after the running step, and the History says so; a second Ctrl-C raises
+    KeyboardInterrupt.
 
     BLAS is limited to one thread meanwhile: same description, machine, NumPy and BLAS, same bits.
-    TypeError or ValueError for arguments that do not go together, or data that are not finite.
     """
     checks.choice("on_divergence", on_divergence, ("raise", "record"))
     sample_every = checks.integer("sample_every", sample_every, minimum=1)
