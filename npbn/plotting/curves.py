@@ -28,13 +28,30 @@ def training_accuracies(
 ) -> Figure:
     """Draw validation accuracies over training steps, one curve a network.
 
-    curves: name -> a History, or the accuracies sampled at steps 0, batches_per_sample,
-    2 * batches_per_sample, ...; the names make the legend. A single History will do.
-    scale: "error" spreads the axis towards 1, by the logarithm of the error, so that 0.95 and 0.97
-    lie apart; "linear" is from 0 to 1 in equal steps. Drawn into ax if given, else into a new
-    figure; returns the figure.
-    ValueError for no curves, an empty curve, values outside 0 to 1 (NaN is one) and
-    batches_per_sample below 1; TypeError for arguments of another kind.
+    Parameters
+    ----------
+    curves : History or dict
+        Name -> a `History`, or the accuracies sampled at steps 0, batches_per_sample, 2 *
+        batches_per_sample, ...; the names make the legend. A single History will do.
+    batches_per_sample : int or None
+        Needed for curves that are no History.
+    ax : matplotlib.axes.Axes or None
+        Where to draw; None: in a new figure.
+    scale : "error" or "linear"
+        "error" spreads the axis towards 1, by the logarithm of the error, so that 0.95 and 0.97 lie
+        apart; "linear" is from 0 to 1 in equal steps.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        For no curves, an empty curve, values outside 0 to 1 (NaN is one) and batches_per_sample
+        below 1.
+    TypeError
+        For arguments of another kind.
     """
     _checks.choice("scale", scale, ("error", "linear"))
     if batches_per_sample is not None:
@@ -67,9 +84,24 @@ def training_accuracies(
 def history(run: Any) -> Figure:
     """Draw a History: losses, and beside them accuracies if there are any, over training steps.
 
-    run: what `fit` returned. The loss of each step's batch is a thin line, its mean over a fiftieth
-    of the steps a thick one; samples have a dot each. Returns the figure. TypeError for anything
-    else, ValueError for a run without a step.
+    The loss of each step's batch is a thin line, its mean over a fiftieth of the steps a thick one;
+    samples have a dot each.
+
+    Parameters
+    ----------
+    run : History
+        What `fit` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    ValueError
+        For a run without a step.
     """
     from matplotlib.figure import Figure
 

@@ -33,19 +33,33 @@ def activation_histograms(
 ) -> Figure:
     """Draw how the inputs of each activation are distributed: a row a layer, a column a network.
 
-    network: a Sequential, or name -> Sequential, to compare them: the panels of a row have the same
-    axis and bins. images (N, ...) of its type go through as one batch in inference, and nothing in
-    the network changes. A bar is the share of all inputs, of all units and images together; a title
-    tells the share of those that are not finite, which no bar has.
+    A bar is the share of all inputs, of all units and images together; a title tells the share of
+    those that are not finite, which no bar has.
 
-    layers: whose inputs, a class of layers or a tuple of classes: layers=BatchNorm shows what there
-    is to be normalized, layers=Layer the inputs of all. None: the activations, which are the layers
-    without parameters, state and random draws whose output is shaped like their input.
-    statistics: of the "batch", the images here, is what a step of training sees, also the first,
-    when the population's are still 0 and 1; of the "population" is what predict sees.
+    Parameters
+    ----------
+    network : Sequential or dict
+        A `Sequential`, or name -> Sequential, to compare them: the panels of a row have the same
+        axis and bins. Nothing in it changes.
+    images : ndarray, shape (N, ...)
+        Of the network's type; they go through as one batch in inference.
+    layers : type, tuple of types or None
+        Whose inputs, a class of layers or a tuple of classes: layers=BatchNorm shows what there is
+        to be normalized, layers=Layer the inputs of all. None: the activations, which are the
+        layers without parameters, state and random draws whose output is shaped like their input.
+    statistics : "batch" or "population"
+        Of the "batch", the images here, is what a step of training sees, also the first, when the
+        population's are still 0 and 1; of the "population" is what predict sees.
 
-    Returns the figure. TypeError or ValueError for arguments of another kind, images that a network
-    does not take, and a network without such a layer.
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another kind, images that a network does not take, and a network without
+        such a layer.
     """
     from matplotlib.ticker import PercentFormatter
 
@@ -75,16 +89,31 @@ def activation_histograms(
 class ActivationRecord:
     """What `activation_histograms` shows, as percentiles over training: a callback for `fit`.
 
+    The call before training is step 0; `fit` makes the others. A record is of one run of one
+    network.
+
+    Parameters
+    ----------
+    images, layers, statistics
+        As for `activation_histograms`.
+
+    Attributes
+    ----------
+    steps : list of int
+        How many updates had been made, a number a sample.
+    layers : list of str
+        The names of the layers.
+    percentiles : ndarray, shape (samples, layers, 5)
+        Those of `PERCENTILES`, NaN where inputs are not finite.
+
+    Examples
+    --------
+    ::
+
         record = plotting.ActivationRecord(images)
         record(network)
         fit(network, ..., sample_every=20, callback=record)
         plotting.activation_bands(record)
-
-    The call before training is step 0; `fit` makes the others. images, layers, statistics: as for
-    `activation_histograms`. A record is of one run of one network.
-
-    steps: how many updates had been made, a number a sample. percentiles: (samples, layers, 5),
-    those of PERCENTILES, NaN where inputs are not finite. layers: the names of the layers.
     """
 
     def __init__(
@@ -114,7 +143,7 @@ class ActivationRecord:
 
     @property
     def percentiles(self) -> Array:
-        """Those of PERCENTILES, (samples, layers, 5), a new array."""
+        """Those of `PERCENTILES`, (samples, layers, 5), a new array; NaN where not finite."""
         shape = len(self.steps), len(self.layers), len(PERCENTILES)
         return np.array(self._samples, np.float64).reshape(shape)
 
@@ -122,12 +151,27 @@ class ActivationRecord:
 def activation_bands(records: Any, *, scale: str = "asinh") -> Figure:
     """Draw how the inputs of each activation moved in training: a row a layer, a column a network.
 
-    records: an ActivationRecord that `fit` was given as its callback, or name -> record, to compare
-    them: all panels of a row have the same axis. The line is the median; the bands hold 68 % and
-    95 % of the inputs, from the 16th to the 84th percentile and from the 2.5th to the 97.5th.
-    scale: "asinh", linear around 0 and logarithmic from 1 on, shows inputs of 0.5 and of 100
-    together; "linear" is the other. Returns the figure. TypeError for what is no record, ValueError
-    for one without a sample.
+    The line is the median; the bands hold 68 % and 95 % of the inputs, from the 16th to the 84th
+    percentile and from the 2.5th to the 97.5th.
+
+    Parameters
+    ----------
+    records : ActivationRecord or dict
+        What `fit` was given as its callback, or name -> record, to compare them: all panels of a
+        row have the same axis.
+    scale : "asinh" or "linear"
+        "asinh", linear around 0 and logarithmic from 1 on, shows inputs of 0.5 and of 100 together.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        For what is no record.
+    ValueError
+        For one without a sample.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

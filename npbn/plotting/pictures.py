@@ -19,11 +19,26 @@ if TYPE_CHECKING:
 def filters(layer_or_weight: Any, *, ax: Axes | None = None) -> Figure:
     """Draw the kernels of a convolution, each a picture: negative is blue, 0 white, positive red.
 
-    layer_or_weight: a layer with a weight (height, width, in, out), or such an array; of a Dense on
-    images weight.reshape(28, 28, 1, -1) is one. With one input channel the pictures are numbered by
-    output channel, from row to row; with more a row is an input channel, and the picture in it that
-    of the column's output channel. All have the same scale of colours. Drawn into ax if given, else
-    into a new figure; returns the figure. TypeError or ValueError for anything else.
+    With one input channel the pictures are numbered by output channel, from row to row; with more a
+    row is an input channel, and the picture in it that of the column's output channel. All have the
+    same scale of colours.
+
+    Parameters
+    ----------
+    layer_or_weight : Layer or ndarray
+        A layer with a weight (height, width, in, out), or such an array; of a Dense on images
+        ``weight.reshape(28, 28, 1, -1)`` is one.
+    ax : matplotlib.axes.Axes or None
+        Where to draw; None: in a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
     """
     name, weight = "weight", layer_or_weight
     if not isinstance(weight, np.ndarray):
@@ -55,13 +70,28 @@ def feature_maps(
 ) -> Figure:
     """Draw what a layer makes of an image in inference: the image, and each channel of the output.
 
-    image (H, W, C), or (1, H, W, C), of the network's type. layer: one of the network's, at any
-    depth, or its place in network.layers. The channels are numbered from row to row, and have one
-    scale of colours: negative is blue, 0 white, positive red. An image of three channels from 0 to
-    1 is shown in colour, any other as the mean of its channels. statistics: of the "population", as
-    predict, or of this image alone, the "batch". The network stays as it was. Returns the figure.
-    TypeError or ValueError for an image or layer that is none of the network's, and for an output
-    that is no picture.
+    The channels are numbered from row to row, and have one scale of colours: negative is blue, 0
+    white, positive red. An image of three channels from 0 to 1 is shown in colour, any other as the
+    mean of its channels. The network stays as it was.
+
+    Parameters
+    ----------
+    network : Sequential
+    image : ndarray, shape (H, W, C) or (1, H, W, C)
+        Of the network's type.
+    layer : Layer or int
+        One of the network's, at any depth, or its place in network.layers.
+    statistics : "population" or "batch"
+        Of the "population", as predict, or of this image alone, the "batch".
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image or layer that is none of the network's, and for an output that is no picture.
     """
     from matplotlib.figure import Figure
 
