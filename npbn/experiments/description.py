@@ -24,18 +24,35 @@ CLASSES = 10
 class Run:
     """All that a training run depends on, less the machine: the same Run gives the same bits there.
 
-    A network of fully connected layers, `hidden` their widths, is trained on images of 784 pixels
-    in 10 classes by plain gradient descent on the softmax cross entropy.
+    A network of fully connected layers is trained on images of 784 pixels in 10 classes by plain
+    gradient descent on the softmax cross entropy.
 
-    batch_norm: whether each hidden layer is normalized, between its product and its activation.
-    learning_rate: of the gradient descent. activation: "relu", "leaky_relu", "sigmoid" or "tanh".
-    weight_std: the initial weights' standard deviation; None: sqrt(2 / inputs) (He et al. 2015).
-    batches, batch_size: how many steps, of how many images. batches_per_sample: the validation
-        accuracy is sampled after each step, counted from 0, that it divides.
-    seed: for weights and batches; runs that differ in batch_norm alone share both.
-    data: "mnist", "fashion" or "digits" (the 5,000 that npbn carries). training_images: train on
-        the first so many only; None: on all.
-    ValueError or TypeError for values out of range.
+    Parameters
+    ----------
+    batch_norm : bool
+        Whether each hidden layer is normalized, between its product and its activation.
+    learning_rate : float
+        Of the gradient descent.
+    activation : "relu", "leaky_relu", "sigmoid" or "tanh"
+    weight_std : float or None
+        The initial weights' standard deviation; None: sqrt(2 / inputs) (He et al. 2015).
+    hidden : tuple of int
+        The widths of the hidden layers.
+    batches, batch_size : int
+        How many steps, of how many images.
+    batches_per_sample : int
+        The validation accuracy is sampled after each step, counted from 0, that it divides.
+    seed : int
+        For weights and batches; runs that differ in batch_norm alone share both.
+    data : "mnist", "fashion" or "digits"
+        The last are the 5,000 that npbn carries.
+    training_images : int or None
+        Train on the first so many only; None: on all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For values out of range.
     """
 
     batch_norm: bool

@@ -23,16 +23,27 @@ OUTCOMES = ("finite", "dead", "not finite")
 class Result:
     """What a run came to.
 
-    validation_accuracy, test_accuracy: after the last step, with population statistics.
-    training_accuracy: of the images trained on, the first 10,000 at most.
-    accuracies: the sampled validation accuracies. seconds: of the training, sampling included.
-    outcome: "not finite" where a loss was infinite or NaN (then every prediction is class 0);
-        "dead" where the last hidden layer's activations are the same for every image, so that every
+    Attributes
+    ----------
+    validation_accuracy, test_accuracy : float
+        After the last step, with population statistics.
+    training_accuracy : float
+        Of the images trained on, the first 10,000 at most.
+    accuracies : tuple of float
+        The sampled validation accuracies.
+    seconds : float
+        Of the training, sampling included.
+    outcome : "finite", "dead" or "not finite"
+        "not finite" where a loss was infinite or NaN (then every prediction is class 0); "dead"
+        where the last hidden layer's activations are the same for every image, so that every
         prediction is one class; else "finite".
-    diverged_at: the step whose loss was not finite, or None.
-    constant_units: for each hidden layer the share of units whose activation is the same for all
-        validation images.
-    digest: SHA-256 of the final parameters and population statistics.
+    diverged_at : int or None
+        The step whose loss was not finite.
+    constant_units : tuple of float
+        For each hidden layer the share of units whose activation is the same for all validation
+        images.
+    digest : str
+        SHA-256 of the final parameters and population statistics.
     """
 
     validation_accuracy: float
@@ -54,7 +65,21 @@ def perform(run: Run) -> Result:
     """Train the network that a run describes, and measure it.
 
     A pure function of the run and the machine: the same bits each time, in any process.
-    Interrupted after Ctrl-C; FileNotFoundError, ValueError or RuntimeError without the data.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    Interrupted
+        After Ctrl-C.
+    FileNotFoundError, ValueError, RuntimeError
+        Without the data.
     """
     data = load(run.data)
     images, labels = data.train

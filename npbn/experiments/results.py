@@ -25,9 +25,16 @@ START = b'{"run":'
 class Record:
     """One line of the results file.
 
-    run: what was described, a Run or another frozen dataclass of what JSON has, lists as tuples.
-    result: a Result or another one likewise: what it came to; None for a run whose worker died.
-    deaths: in the last record of such a run, how often its worker has died. machine: where it ran.
+    Attributes
+    ----------
+    run : Run
+        What was described, a `Run` or another frozen dataclass of what JSON has, lists as tuples.
+    result : Result or None
+        What it came to, a `Result` or another one likewise; None for a run whose worker died.
+    deaths : int
+        In the last record of such a run, how often its worker has died.
+    machine : dict
+        Where it ran.
     """
 
     run: Any
@@ -85,11 +92,23 @@ def _cpu() -> str:
 def read_results(path: str | os.PathLike[str], kinds: Kinds = (Run, Result)) -> dict[Any, Record]:
     """The last record of each run in a results file; empty if there is no file.
 
-    kinds: the classes of the runs and of their results.
-
     A last line without its end, as a process leaves that was killed while it wrote, does not count.
-    ValueError, naming file and line, for any other line that is no record, and the file stays as it
-    is.
+
+    Parameters
+    ----------
+    path : path
+    kinds : tuple
+        The classes of the runs and of their results.
+
+    Returns
+    -------
+    dict
+        Run -> Record.
+
+    Raises
+    ------
+    ValueError
+        Naming file and line, for any other line that is no record; the file stays as it is.
     """
     return {record.run: record for record in _records(Path(path), kinds)}
 

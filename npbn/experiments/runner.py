@@ -38,21 +38,43 @@ def run_all(
 ) -> dict[Any, Record]:
     """Perform each run once, and return the records of all of them.
 
-    Results go to the file `path`, a JSON line each, as they finish. Runs that the file has already
-    are not repeated: after an interruption, the same call goes on where it stopped.
+    Results go to a file as they finish. Runs that it has already are not repeated: after an
+    interruption, the same call goes on where it stopped.
 
-    workers: how many runs at a time, each in a process of its own with one BLAS thread.
-    executor: any concurrent.futures.Executor instead of those processes; `workers` then says how
-        many runs it is handed at a time. progress: one bar over all runs, by their batches.
-    perform, result_type: the function from a run to its result, and the class of the results; they
-        and the runs must pickle. Another experiment's runs and results may be any frozen
-        dataclasses of what JSON has, their lists as tuples.
+    Parameters
+    ----------
+    runs : iterable of Run
+    path : path
+        The file, a JSON line a result.
+    workers : int
+        How many runs at a time, each in a process of its own with one BLAS thread.
+    executor : concurrent.futures.Executor or None
+        Any, instead of those processes; workers then says how many runs it is handed at a time.
+    progress : bool
+        Whether one bar over all runs, by their batches, is shown.
+    perform, result_type : function, type
+        From a run to its result, and the class of the results; they and the runs must pickle.
+        Another experiment's runs and results may be any frozen dataclasses of what JSON has, their
+        lists as tuples.
 
+    Returns
+    -------
+    dict
+        Run -> Record.
+
+    Raises
+    ------
+    ValueError
+        For a bad results file.
+    RuntimeError
+        Naming the runs in flight, where a worker of the caller's executor dies: that cannot be
+        started again, and the same call goes on.
+
+    Notes
+    -----
     Where a worker dies, what had finished is kept, and the runs that were in flight are tried
     again, one at a time; one whose worker has died twice is recorded as that (result None) and
-    skipped. An executor of the caller's cannot be started again: then a RuntimeError names the runs
-    in flight, and the same call goes on. What a run itself raises is raised here. ValueError for a
-    bad results file.
+    skipped. What a run itself raises is raised here.
     """
     workers = checks.integer("workers", workers, minimum=1)
     runs = list(dict.fromkeys(checks.items("runs", runs, "runs")))
