@@ -15,11 +15,14 @@ GOOD_STD, BAD_STD = 0.05, 5.0
 
 
 def initial_weights(use_bad_weights: bool, seed: int | None = None) -> list[Array]:
-    """The weights (784, 100), (100, 100), (100, 100) and (100, 10), float32, to start networks
-    from.
+    """Weights to start networks from: (784, 100), (100, 100), (100, 100) and (100, 10), float32.
 
-    Normal numbers around 0, of standard deviation 5 if use_bad_weights, else 0.05. seed: None:
-    fresh.
+    Parameters
+    ----------
+    use_bad_weights : bool
+        Whether the normal numbers around 0 have the standard deviation 5, else 0.05.
+    seed : int or None
+        None: fresh.
     """
     std = BAD_STD if checks.flag("use_bad_weights", use_bad_weights) else GOOD_STD
     return normal_weights(SIZES, std, seed)
@@ -39,9 +42,14 @@ def train_and_test(
 ) -> tuple[NeuralNet, NeuralNet]:
     """Train two networks, without and with batch normalization; test both; plot their accuracies.
 
-    Both get the same initial weights and the same batches. Arguments as for `initial_weights`,
-    `NeuralNet` and `NeuralNet.train`. Returns the two networks, without and with. Ctrl-C ends the
-    running training, and nothing follows it.
+    Both get the same initial weights and the same batches. The arguments are those of
+    `initial_weights`, `NeuralNet` and `NeuralNet.train`. Ctrl-C ends the running training, and
+    nothing follows it.
+
+    Returns
+    -------
+    tuple of NeuralNet
+        The two networks, without and with.
     """
     checks.integer("training_batches", training_batches, minimum=0)
     checks.integer("batches_per_sample", batches_per_sample, minimum=1)
@@ -72,8 +80,16 @@ def train_and_test(
 def plot_training_accuracies(*args: NeuralNet, **kwargs: Any) -> None:
     """Show how the validation accuracies of one or more trained networks changed in training.
 
-    args: NeuralNet objects. kwargs: batches_per_sample, the one given to `train`. TypeError without
-    it, or for anything else.
+    Parameters
+    ----------
+    *args : NeuralNet
+    **kwargs
+        batches_per_sample, the one given to `NeuralNet.train`.
+
+    Raises
+    ------
+    TypeError
+        Without batches_per_sample, or for anything else.
     """
     if set(kwargs) != {"batches_per_sample"}:
         raise TypeError(
@@ -103,9 +119,18 @@ def batch_norm_test(
 ) -> NeuralNet:
     """Train a network with batch normalization for 2,000 batches; test it in batch and one by one.
 
-    test_training_accuracy: True normalizes in the test with the statistics of what is predicted,
-    and shows what goes wrong: of a single image they say nothing, and every prediction is the same.
-    False normalizes with those of the population. Returns the network.
+    Parameters
+    ----------
+    test_training_accuracy : bool
+        True normalizes in the test with the statistics of what is predicted, and shows what goes
+        wrong: of a single image they say nothing, and every prediction is the same. False
+        normalizes with those of the population.
+    data, batch_size, seed, progress
+        As for `NeuralNet.train`.
+
+    Returns
+    -------
+    NeuralNet
     """
     checks.flag("test_training_accuracy", test_training_accuracy)
     seed = fresh_seed() if seed is None else seed

@@ -25,17 +25,31 @@ SINGLE_PREDICTIONS = 200
 class NeuralNet:
     """A network for digits, with or without batch normalization on its hidden layers.
 
-    initial_weights: one array (in, out) a layer; they say how many layers there are and how large.
-        They are copied, so that several networks can start from the same ones.
-    activation_fn: a layer class, or any call without arguments that makes a layer, for the hidden
-        layers: ReLU, Sigmoid, `lambda: LeakyReLU(0.1)`. The output layer has none.
-    use_batch_norm: whether each hidden layer is normalized, between its matrix product and its
-        activation. A layer that is has no bias; beta takes its place.
-    TypeError or ValueError for arguments of another kind, and weights that do not fit together.
+    Parameters
+    ----------
+    initial_weights : list of ndarray
+        One (in, out) a layer; they say how many layers there are and how large. They are copied, so
+        that several networks can start from the same ones.
+    activation_fn : function
+        A layer class, or any call without arguments that makes a layer, for the hidden layers:
+        ReLU, Sigmoid, ``lambda: LeakyReLU(0.1)``. The output layer has none.
+    use_batch_norm : bool
+        Whether each hidden layer is normalized, between its matrix product and its activation. A
+        layer that is has no bias; beta takes its place.
 
-    network: the Sequential. training_accuracies: the validation accuracies sampled by `train`.
-    history: the History of the last training, or None. name: "With Batch Norm", "Without Batch
-    Norm".
+    Attributes
+    ----------
+    network : Sequential
+    training_accuracies : list of float
+        The validation accuracies sampled by `train`.
+    history : History or None
+        Of the last training.
+    name : "With Batch Norm" or "Without Batch Norm"
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another kind, and weights that do not fit together.
     """
 
     def __init__(
@@ -48,7 +62,7 @@ class NeuralNet:
         self.build_network(initial_weights, activation_fn)
 
     def build_network(self, initial_weights: Sequence[Array], activation_fn: Activation) -> None:
-        """Set `self.network`: hidden layers with activation_fn, and an output layer without."""
+        """Set `network`: hidden layers with activation_fn, and an output layer without."""
         initial_weights = _checked_weights(initial_weights)
         _check_makes_layers(activation_fn)
         layers: list[Layer] = []
@@ -90,12 +104,28 @@ class NeuralNet:
 
         After every step that batches_per_sample divides, counted from 0, the validation accuracy
         goes to `training_accuracies`. A loss that is not finite ends the run, and the rest of the
-        samples show what the network then says. Ctrl-C ends it early; `history.interrupted` tells.
+        samples show what the network then says. Ctrl-C ends it early; ``history.interrupted``
+        tells.
 
-        save_model_as: the one file that `test` can restore from; an OSError before the first step
-            if it could not be written.
-        data: a Dataset; None: MNIST.
-        seed: orders the batches; None: a fresh one, printed.
+        Parameters
+        ----------
+        learning_rate : float
+        training_batches, batches_per_sample : int
+            How many steps, and how many a sample.
+        save_model_as : path or None
+            The one file that `test` can restore from.
+        data : Dataset or None
+            None: MNIST.
+        batch_size : int
+        seed : int or None
+            Orders the batches; None: a fresh one, printed.
+        progress : bool
+            Whether a terminal or a notebook shows a bar.
+
+        Raises
+        ------
+        OSError
+            Before the first step, if save_model_as could not be written.
         """
         checks.number("learning_rate", learning_rate, minimum=0)
         checks.integer("training_batches", training_batches, minimum=0)
@@ -134,13 +164,19 @@ class NeuralNet:
         *,
         data: Dataset | None = None,
     ) -> None:
-        """Print the accuracy on the test set, and if asked that of 200 predictions, one at a time
-        (of fewer where the test set has no 200).
+        """Print the accuracy on the test set, and if asked that of predictions one at a time.
 
-        test_training_accuracy: True normalizes with the statistics of what is predicted, the whole
-            test set or one single image; False, as it should be, with those of the population.
-        restore_from: a file that `train` saved.
-        data: a Dataset; None: MNIST.
+        Parameters
+        ----------
+        test_training_accuracy : bool
+            True normalizes with the statistics of what is predicted, the whole test set or one
+            single image; False, as it should be, with those of the population.
+        include_individual_predictions : bool
+            Whether to print 200 predictions, one at a time (fewer where the test set has no 200).
+        restore_from : path or None
+            A file that `train` saved.
+        data : Dataset or None
+            None: MNIST.
         """
         by_batch = checks.flag("test_training_accuracy", test_training_accuracy)
         checks.flag("include_individual_predictions", include_individual_predictions)

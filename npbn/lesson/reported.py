@@ -37,7 +37,10 @@ def reported_runs() -> tuple[Reported, ...]:
 def reported_demonstration(statistics: str) -> tuple[float, float]:
     """The lesson's `batch_norm_test`: accuracy on the test set, and on 200 single predictions.
 
-    statistics: "batch" or "population", what inference used.
+    Parameters
+    ----------
+    statistics : "batch" or "population"
+        What inference used.
     """
     figures = _file()["demonstration"][statistics]
     return figures["test_accuracy"], figures["single_accuracy"]
