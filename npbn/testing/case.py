@@ -45,30 +45,47 @@ SEQUENCES: tuple[Shape, ...] = ((4, 4, 2), (3, 5, 4), (70, 1, 3), (3, 60, 2), (2
 class Case:
     """How an operation is called: in `functional`, in `reference` and as a layer.
 
-    The file npbn/testing/cases/<stem>.py, named like the operation's own files, has a tuple CASES
-    of these, one an operation; nothing else lists it. Two examples:
+    The file ``npbn/testing/cases/<stem>.py``, named like the operation's own files, has a tuple
+    CASES of these, one an operation; nothing else lists it.
+
+    Parameters
+    ----------
+    name : str
+        The functions are ``<name>_forward`` and ``<name>_backward``; ``<name>`` alone where forward
+        returns no cache (backward then takes the inputs again), or where there is no backward.
+    inputs : function
+        inputs(rng, shape, dtype) -> the keyword arguments of forward, x of the given shape first;
+        its float arrays are of the given type. ValueError for a shape that x cannot have.
+    gradients : tuple of str
+        What backward returns, in order: "dx", then "dgamma" for an argument gamma, ... Empty where
+        there is no backward pass.
+    layers : dict
+        A description -> layer(rng, shape, dtype), a new layer for such an x; one for each set of
+        arrays that the layer can have. Those without parameters ignore the type.
+    shapes : tuple
+        Shapes of the first argument, the first of them of some 30 values, which tests go through
+        one by one, then whatever the operation may treat in another way.
+    is_loss : bool
+        ``<name>`` returns a number and the gradient of its first argument.
+    also : tuple of str
+        The names of what a loss returns after these two.
+    has_kinks : bool
+        Whether the derivative jumps somewhere, as ReLU's does at 0.
+    shares : tuple of str
+        The names of numbers among the inputs that must be below 1.
+    variant : str
+        What tells it from another case of the same operation, "with options" say; the table has it
+        as ``"<name>, <variant>"``. The cases of an operation together give every argument.
+    free_axes : dict
+        The name of an argument -> how many of its first axes may have any length.
+
+    Examples
+    --------
+    ::
 
         Case("swish", lambda rng, shape, dtype: {"x": normal(rng, shape, dtype)}, ("dx",),
              {"Swish": lambda rng, shape, dtype: Swish()})
         Case("squared_error", ..., ("dy",), is_loss=True)
-
-    variant: what tells it from another case of the same operation, "with options" say; the table
-        has it as "<name>, <variant>". The cases of an operation together give every argument.
-    name: the functions are `<name>_forward` and `<name>_backward`; `<name>` alone where forward
-        returns no cache (backward then takes the inputs again), or where there is no backward.
-    inputs: inputs(rng, shape, dtype) -> the keyword arguments of forward, x of the given shape
-        first; its float arrays are of the given type. ValueError for a shape that x cannot have.
-    gradients: what backward returns, in order: "dx", then "dgamma" for an argument gamma, ...
-        Empty where there is no backward pass.
-    layers: a description -> layer(rng, shape, dtype), a new layer for such an x; one for each set
-        of arrays that the layer can have. Those without parameters ignore the type.
-    shapes: shapes of the first argument, the first of them of some 30 values, which tests go
-        through one by one, then whatever the operation may treat in another way.
-    is_loss: `<name>` returns a number and the gradient of its first argument.
-    also: the names of what a loss returns after these two.
-    has_kinks: whether the derivative jumps somewhere, as ReLU's does at 0.
-    shares: the names of numbers among the inputs that must be below 1.
-    free_axes: the name of an argument -> how many of its first axes may have any length.
     """
 
     name: str
@@ -90,7 +107,7 @@ class Case:
 
     @property
     def has_backward(self) -> bool:
-        """Whether there is a function `<name>_backward`."""
+        """Whether there is a function ``<name>_backward``."""
         return bool(self.gradients) and not self.is_loss
 
     @property
@@ -125,7 +142,10 @@ class Case:
     def results(self, room: ModuleType, inputs: Inputs, dy: Array | None = None) -> dict[str, Any]:
         """All that the operation computes, by name: "y" or "loss", and the gradients.
 
-        dy: None for a random one. A loss, and softmax, take none.
+        Parameters
+        ----------
+        dy : ndarray or None
+            None for a random one. A loss, and softmax, take none.
         """
         if self.is_loss:
             found = self.function(room)(**inputs)
@@ -156,7 +176,7 @@ def normalized(rng: np.random.Generator, shape: Shape, dtype: Any, *, epsilon: f
 
 
 def with_and_without(name: str, make: Callable[..., Layer]) -> Mapping[str, MakeLayer]:
-    """make(shape, dtype=, ...) with gamma and beta, without either, and without both."""
+    """``make(shape, dtype=, ...)`` with gamma and beta, without either, and without both."""
 
     def made(**settings: Any) -> MakeLayer:
         return lambda rng, shape, dtype: make(shape, dtype=dtype, **settings)
@@ -172,7 +192,10 @@ def with_and_without(name: str, make: Callable[..., Layer]) -> Mapping[str, Make
 def images(rng: np.random.Generator, shape: Shape, dtype: Any, axes: int | None = 2) -> Array:
     """Standard normal numbers; ValueError for a shape that no images (N, H, W, C) have.
 
-    axes: how many lie between N and C; None: one or more.
+    Parameters
+    ----------
+    axes : int or None
+        How many lie between N and C; None: one or more.
     """
     if len(shape) < 3 if axes is None else len(shape) != axes + 2:
         raise ValueError(f"expected (N, H, W, C), got {shape}")

@@ -12,7 +12,12 @@ Function = Callable[[Array], Array]
 def derivative_at_0(value: Function, size: float) -> float | None:
     """The derivative of a function of steps (n,) -> values (n,) at 0; None on a kink.
 
-    size: what counts as a large step. What is inaccurate comes back as the best that was found.
+    What is inaccurate comes back as the best that was found.
+
+    Parameters
+    ----------
+    size : float
+        What counts as a large step.
     """
     from scipy.differentiate import derivative
 

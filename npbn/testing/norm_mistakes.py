@@ -56,9 +56,12 @@ def over_all_but_the_last(p: Pieces, values: Any) -> Any:
 def mistakes_of_norm(
     operation: str, mean: Mean, over: str
 ) -> tuple[Callable[..., Mistake], list[Mistake]]:
-    """A function that makes more of the operation's, and those that all have.
+    """A function that makes more of the operation's mistakes, and those that all norms have.
 
-    over: what its means are over.
+    Parameters
+    ----------
+    over : str
+        What its means are over.
     """
     _mistake = mistakes_of(operation, pieces_with(mean))
     return _mistake, [
