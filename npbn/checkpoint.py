@@ -1,7 +1,7 @@
 """Named arrays and a header of plain values <-> one file, whole or not at all.
 
 The file is an uncompressed .npz: a zip archive with one .npy entry an array, and before them
-"__header__.npy", the bytes of a JSON text. numpy.load(path, allow_pickle=False) opens it, too. No
+``__header__.npy``, the bytes of a JSON text. numpy.load(path, allow_pickle=False) opens it, too. No
 pickle is ever written or read, so a file from elsewhere cannot run code.
 """
 
@@ -54,16 +54,26 @@ class _Refused(Exception):
 def save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
     """Write arrays and header to the file path, to exactly this name.
 
-    arrays: name -> ndarray of any shape, bool, integer or float. A name has up to 200 letters,
-        digits and "_", "-", "."; the first is neither "-" nor ".", the last four are not ".npy".
-    header: str -> numbers, strings, None, and lists and dicts of these, up to 1 MiB. What load
-        returns is equal, ints and floats to the last digit, NaN included; tuples become lists.
-
     At any moment the file is the old one or the new one, whole, even if the power fails: all is
     written to another file in the same folder, which then takes the name. A link stays a link, its
     target is replaced. What a process that was killed in a save to this name has left is removed.
-    TypeError or ValueError for what cannot be stored, before anything is written; OSError for a
-    full disk, a missing folder or a missing permission.
+
+    Parameters
+    ----------
+    path : path
+    arrays : dict, name -> array
+        Of any shape, bool, integer or float. A name has up to 200 letters, digits and "_", "-",
+        "."; the first is neither "-" nor ".", the last four are not ".npy".
+    header : dict, str -> plain value
+        Numbers, strings, None, and lists and dicts of these, up to 1 MiB. What `load` returns is
+        equal, ints and floats to the last digit, NaN included; tuples become lists.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what cannot be stored, before anything is written.
+    OSError
+        For a full disk, a missing folder or a missing permission.
     """
     contents = _packed(arrays, header)
     path, target, mode = _place(path)
@@ -103,11 +113,28 @@ def check_save(path: Path, arrays: Mapping[str, Array], header: Mapping[str, Any
 
 
 def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays and the header that save wrote.
+    """The arrays and the header that `save` wrote.
 
-    ValueError, naming the file, for anything else: a damaged or truncated file, another kind of
-    file, a newer format. FileNotFoundError if there is none, or the OSError that came. Whatever
-    the file claims to hold, memory of about two times its size and 50 MB is enough.
+    Whatever the file claims to hold, memory of about two times its size and 50 MB is enough.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    arrays : dict, name -> array
+    header : dict, str -> plain value
+
+    Raises
+    ------
+    ValueError
+        Naming the file, for anything else: a damaged or truncated file, another kind of file, a
+        newer format.
+    FileNotFoundError
+        If there is none.
+    OSError
+        If it cannot be read.
     """
     path = os.fsdecode(path)
     mode = os.stat(path).st_mode

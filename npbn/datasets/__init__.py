@@ -1,8 +1,8 @@
 """Data sets to train on, and batches of them.
 
-load_mnist and load_fashion_mnist find the files or download them; load_mnist_5k needs neither, and
-load_digits needs scikit-learn. load_images loads your own pictures, CSV files and arrays. Each
-returns a Dataset: train, validation and test, every one a pair (images, labels).
+`load_mnist` and `load_fashion_mnist` find the files or download them; `load_mnist_5k` needs
+neither, and `load_digits` needs scikit-learn. `load_images` loads your own pictures, CSV files and
+arrays. Each returns a `Dataset`: train, validation and test, every one a pair (images, labels).
 """
 
 from npbn.datasets._dataset import Dataset

@@ -17,15 +17,19 @@ DIGITS = tuple("0123456789")
 class Dataset:
     """Three pairs (images, labels); iteration gives them in this order.
 
-    images are float32 in [0, 1], of shape (N, H * W * C), or (N, H, W, C) where they were not
-    flattened; labels are int64 of shape (N,), from 0 to len(classes) - 1.
+    Parameters
+    ----------
+    train, validation, test : pair of arrays
+        images are float32 in [0, 1], of shape (N, H * W * C), or (N, H, W, C) where they were not
+        flattened; labels are int64 of shape (N,), from 0 to len(classes) - 1.
+    classes : tuple of str
+        What each label means; empty in a Dataset of your own that does not say.
     """
 
     train: Pair
     validation: Pair
     test: Pair
     classes: tuple[str, ...] = ()
-    """What each label means; empty in a Dataset of your own that does not say."""
 
     def __iter__(self) -> Iterator[Pair]:
         return iter((self.train, self.validation, self.test))

@@ -18,16 +18,31 @@ def minibatches(
     batch_size: int,
     rng: np.random.Generator | np.random.SeedSequence | int | None,
 ) -> "Minibatches":
-    """Yield batches (images, labels) without end, every one of batch_size rows.
+    """Batches (images, labels) without end, every one of batch_size rows.
 
-    images (N, ...) of any type and labels (N,) of any type are neither copied nor written. Each
-    epoch shows every row once, in a fresh random order; where the rest of an epoch does not fill
-    a batch, the first rows of the next one do, as in next_batch of TensorFlow's MNIST tutorial.
-    rng is a Generator (drawn from once an epoch, with its first batch), a seed, or None (not
-    reproducible).
+    Each epoch shows every row once, in a fresh random order; where the rest of an epoch does not
+    fill a batch, the first rows of the next one do, as in next_batch of TensorFlow's MNIST
+    tutorial.
 
-    Returns an iterator whose state() can be stored and given to restore() for the same batches
-    again. ValueError if batch_size is more than N or the lengths differ.
+    Parameters
+    ----------
+    images, labels : (N, ...) and (N,) arrays, of any type
+        Neither copied nor written.
+    batch_size : int
+        At most N.
+    rng : Generator, SeedSequence, int or None
+        A generator (drawn from once an epoch, with its first batch), a seed, or None (not
+        reproducible).
+
+    Returns
+    -------
+    Minibatches
+        An iterator whose state() can be stored and given to restore() for the same batches again.
+
+    Raises
+    ------
+    ValueError
+        If batch_size is more than N or the lengths differ.
     """
     batches = Minibatches(images, labels, batch_size, rng)
     if labels.ndim > 1:
@@ -36,10 +51,17 @@ def minibatches(
 
 
 class Minibatches(Iterator[tuple[Array, Array]]):
-    """The iterator that minibatches returns: see there. Here labels may be any targets (N, ...).
+    """The iterator that `minibatches` returns.
 
-    next(batches) returns new arrays, which belong to the caller; next_into writes the same rows
+    next(batches) returns new arrays, which belong to the caller; `next_into` writes the same rows
     into arrays that the caller reuses.
+
+    Parameters
+    ----------
+    images, labels, batch_size, rng
+        As for `minibatches`, but labels may be any targets (N, ...).
+    mask : (N, ...) array, optional
+        Its rows `next_into` writes as well.
     """
 
     def __init__(
@@ -50,7 +72,6 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         rng: np.random.Generator | np.random.SeedSequence | int | None,
         mask: Array | None = None,
     ) -> None:
-        """mask: (N, ...), whose rows `next_into` writes as well."""
         for name, value in (("images", images), ("labels", labels)):
             if not isinstance(value, np.ndarray):
                 raise TypeError(f"{name}: expected an array, got {value!r:.40}")
@@ -89,10 +110,17 @@ class Minibatches(Iterator[tuple[Array, Array]]):
     ) -> None:
         """Write what next would return into two arrays of its shapes and types.
 
-        mask_out: where to write the rows of the mask.
+        Parameters
+        ----------
+        images_out, labels_out : array
+            They must not overlap the data or each other.
+        mask_out : array, optional
+            Where to write the rows of the mask.
 
-        They must not overlap the data or each other. ValueError or TypeError if they do not fit;
-        then the batch is still to come.
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit; then the batch is still to come.
         """
         # A loop passes the same two each time: not checking them again saves 2 of 27 us.
         if not (images_out is self._checked[0] and labels_out is self._checked[1]):
@@ -113,12 +141,15 @@ class Minibatches(Iterator[tuple[Array, Array]]):
             _gather(self._mask, rows, mask_out)
 
     def state(self) -> dict[str, Any]:
-        """Return where the iterator stands, as a dict that json can write.
+        """Where the iterator stands, as a dict that json can write.
 
-        rows: how many rows the data have; position: how many of the epoch's rows have been shown,
-        all of them before the first batch; epoch: the state of the generator before it ordered this
-        epoch's rows; now: its state now, which another one that draws from the same generator may
-        have moved.
+        Returns
+        -------
+        dict
+            rows: how many rows the data have; position: how many of the epoch's rows have been
+            shown, all of them before the first batch; epoch: the state of the generator before it
+            ordered this epoch's rows; now: its state now, which another one that draws from the
+            same generator may have moved.
         """
         return {
             "rows": len(self._images),
@@ -128,11 +159,15 @@ class Minibatches(Iterator[tuple[Array, Array]]):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to where state() was called: the same batches follow, if the data are the same.
+        """Go to where `state` was called: the same batches follow, if the data are the same.
 
         The generator is set too, also for whoever shares it. batch_size may be another one.
-        ValueError, before anything has changed, if state is none of a Minibatches over as many
-        rows and a generator of this kind.
+
+        Raises
+        ------
+        ValueError
+            Before anything has changed, if state is none of a Minibatches over as many rows and a
+            generator of this kind.
         """
         trial = self.check_state(state)
         self._order = np.random.Generator(trial).permutation(len(self._images))
@@ -203,7 +238,10 @@ def plain_state(value: Any) -> Any:
 def bit_generator_in(kind: type[np.random.BitGenerator], state: Any) -> np.random.BitGenerator:
     """A new bit generator of this kind in a state that may come from anywhere.
 
-    ValueError, or NumPy's KeyError, TypeError or OverflowError, for a state that none can have.
+    Raises
+    ------
+    ValueError
+        Or NumPy's KeyError, TypeError or OverflowError, for a state that none can have.
     """
     bit_generator = kind()
     bit_generator.state = state

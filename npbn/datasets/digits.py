@@ -8,16 +8,30 @@ def load_digits(*, flatten: bool = True) -> Dataset:
     """Load 1,797 handwritten digits of 8 x 8 pixels, which come with scikit-learn.
 
     A fifth of each class is for validation, a fifth for the test: 1,079, 359 and 359 images, 104
-    to 110, 35 to 37 and 35 to 37 of each class, in random order, the same at each call. Images are
-    float32 in [0, 1] (a pixel, from 0 to 16, divided by 16), of shape (N, 64), or (N, 8, 8, 1) with
-    flatten=False; labels are int64 of shape (N,).
+    to 110, 35 to 37 and 35 to 37 of each class, in random order, the same at each call.
 
     None of them is of MNIST. The same 13 people wrote the digits of all three parts, so the test
     accuracy is that for writers one knows.
 
-    ModuleNotFoundError if scikit-learn is not installed, with what to type.
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, 1998, UCI Machine
-    Learning Repository, https://doi.org/10.24432/C50P49, its test part; CC BY 4.0.
+    Parameters
+    ----------
+    flatten : bool
+        Whether images are rows, (N, 64), or images, (N, 8, 8, 1).
+
+    Returns
+    -------
+    Dataset
+        Of images a pixel, from 0 to 16, is divided by 16.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If scikit-learn is not installed, with what to type.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, 1998, UCI Machine Learning
+    Repository, https://doi.org/10.24432/C50P49, its test part; CC BY 4.0.
     """
     try:
         from sklearn import datasets

@@ -101,21 +101,43 @@ def load_mnist(
 
     validation is the first 5,000 images of the training file (labels 5 0 4 1 9 ...), train the
     other 55,000 (7 3 4 6 1 ...), as TensorFlow's read_data_sets split them; test has 10,000.
-    Images are float32 in [0, 1] (a pixel divided by 255), of shape (N, 784), or (N, 28, 28, 1)
-    with flatten=False; labels are int64 of shape (N,).
 
-    The four files, as they are or with .gz, are looked for in data_dir if it is given, and only
-    there; else in the folder that the environment variable NPBN_DATA names; else in the user's
-    cache folder. In each of these they may also lie as torchvision, Kaggle or an unpacker leaves
-    them: in MNIST/raw, each in a folder of its name, or with a point before idx. What is missing is
-    downloaded, into data_dir or into the cache folder. With download=False nothing is, and where
-    NPBN_DATA is set it alone is searched. Every file is verified by its sha256 each time. Without
-    them and without a network there is load_mnist_5k.
+    Parameters
+    ----------
+    data_dir : path, optional
+        Where to look for the four files, and nowhere else.
+    flatten : bool
+        Whether images are rows, (N, 784), or images, (N, 28, 28, 1).
+    download : bool
+        Whether to download what is missing, into data_dir or into the cache folder. If False and
+        NPBN_DATA is set, it alone is searched.
 
-    FileNotFoundError if there is no such data_dir, or if a file is missing and download is False;
-    ValueError if one is damaged or another; RuntimeError if no mirror has it; an OSError if it
-    cannot be read or written.
+    Returns
+    -------
+    Dataset
+        Of images a pixel is divided by 255.
 
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such data_dir, or if a file is missing and download is False.
+    ValueError
+        If a file is damaged or another.
+    RuntimeError
+        If no mirror has it.
+    OSError
+        If it cannot be read or written.
+
+    Notes
+    -----
+    Without data_dir the files, as they are or with .gz, are looked for in the folder that the
+    environment variable NPBN_DATA names; else in the user's cache folder. In each of these they may
+    also lie as torchvision, Kaggle or an unpacker leaves them: in MNIST/raw, each in a folder of
+    its name, or with a point before idx. Every file is verified by its sha256 each time. Without
+    them and without a network there is `load_mnist_5k`.
+
+    References
+    ----------
     By Yann LeCun, Corinna Cortes and Christopher Burges: http://yann.lecun.com/exdb/mnist/.
     """
     return _load(MNIST, data_dir, flatten, download)
@@ -126,12 +148,16 @@ def load_fashion_mnist(
 ) -> Dataset:
     """Load the 70,000 pictures of clothes of Fashion-MNIST, in load_mnist's form and split.
 
+    Labels: 0 T-shirt, 1 trouser, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag,
+    9 ankle boot, which the Dataset's classes name.
+
     Its files have the names of MNIST's, so they lie in the sub-folder fashion-mnist (or
     FashionMNIST/raw) of NPBN_DATA and of the cache folder; data_dir is the folder of the files
     itself, or has such a sub-folder. Debian's package dataset-fashion-mnist is found, too. All
-    else, the errors too, is as load_mnist says. Labels: 0 T-shirt, 1 trouser, 2 pullover, 3 dress,
-    4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot, which the Dataset's classes name.
+    else, the errors too, is as `load_mnist` says.
 
+    References
+    ----------
     Xiao, Rasul & Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist.
     """
     return _load(FASHION_MNIST, data_dir, flatten, download)

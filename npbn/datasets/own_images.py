@@ -28,35 +28,59 @@ def load_images(
 ) -> Dataset:
     """Load images of your own, and split them into train, validation and test.
 
-        photos = load_images("photos", size=(32, 32))      # photos/cat/1.jpg, photos/dog/7.png ...
-        digits = load_images("train.csv")                  # label,pixel0,pixel1 ...
+    ::
+
+        photos = load_images("photos", size=(32, 32))  # photos/cat/1.jpg, photos/dog/7.png
+        digits = load_images("train.csv")              # label,pixel0,pixel1 ...
         shapes = load_images((images, labels), flatten=False)
 
-    source is one of
-    - a folder of pictures (JPEG, PNG, whatever Pillow reads) with a subfolder for each class, named
-      after it. They are turned upright where a camera says how. With size=(height, width) each is
-      scaled, and what is too long or too wide for this shape is cut off on both sides; without, all
-      must be of one size. channels=1 makes all of them grey, channels=3 colour; without, they must
-      be all grey or all in colour.
-    - a .csv file with a row for each image, the label first, with or without a header that begins
-      with label.
-    - a pair of arrays: images (N, H, W), (N, H, W, C) with C 1 or 3, or flat (N, D); and labels
-      (N,), integers from 0, or strings.
-    Integers are pixels from 0 to 255 and are divided by 255 (where none is above 127 they must be
-    others, and are refused); floats must lie in [0, 1] already.
+    Parameters
+    ----------
+    source : path, or pair of arrays
+        One of
 
-    Images are returned as new float32 arrays in [0, 1], of shape (N, H * W * C), or (N, H, W, C)
-    with flatten=False, for which flat ones are taken to be square and grey; labels as int64 (N,).
-    Names of classes are sorted, and a label is its name's place in `.classes`, as torchvision's
-    ImageFolder and Keras' image_dataset_from_directory have it; labels that are integers stay.
+        - a folder of pictures (JPEG, PNG, whatever Pillow reads) with a subfolder for each class,
+          named after it. They are turned upright where a camera says how.
+        - a .csv file with a row for each image, the label first, with or without a header that
+          begins with label.
+        - a pair of arrays: images (N, H, W), (N, H, W, C) with C 1 or 3, or flat (N, D); and labels
+          (N,), integers from 0, or strings.
 
-    validation and test are the shares of each class that go there, rounded, one image at least
-    unless the share is 0. The seed decides which ones, and the order: with the same seed the split
-    is the same. A set that is split already takes two calls with validation=0, test=0, and their
-    `.train`; see that their `.classes` are the same.
+        Integers are pixels from 0 to 255 and are divided by 255 (where none is above 127 they must
+        be others, and are refused); floats must lie in [0, 1] already.
+    size : (height, width), optional
+        Each picture is scaled, and what is too long or too wide for this shape is cut off on both
+        sides. None: all must be of one size.
+    channels : 1 or 3, optional
+        1 makes all pictures grey, 3 colour. None: they must be all grey or all in colour.
+    flatten : bool
+        Whether images are rows, (N, H * W * C), or images, (N, H, W, C), for which flat ones are
+        taken to be square and grey.
+    validation, test : float
+        The shares of each class that go there, rounded, one image at least unless the share is 0.
+    seed : int or Generator
+        It decides which ones, and the order: with the same seed the split is the same.
 
-    TypeError or ValueError, naming the file, for images and labels that are not as above or too few
-    to split; FileNotFoundError if there is no such folder or file; an OSError if it cannot be read.
+    Returns
+    -------
+    Dataset
+        New arrays. Names of classes are sorted, and a label is its name's place in ``.classes``, as
+        torchvision's ImageFolder and Keras' image_dataset_from_directory have it; labels that are
+        integers stay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the file, for images and labels that are not as above or too few to split.
+    FileNotFoundError
+        If there is no such folder or file.
+    OSError
+        If it cannot be read.
+
+    Notes
+    -----
+    A set that is split already takes two calls with validation=0, test=0, and their ``.train``; see
+    that their ``.classes`` are the same.
     """
     flatten = _checks.flag("flatten", flatten)
     shares = [

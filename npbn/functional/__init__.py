@@ -1,8 +1,9 @@
-"""The same operations as in `npbn.reference`, made fast; `out=` as in NumPy.
+"""The same operations as in `npbn.reference`, made fast.
 
 A public function checks its arguments, then runs an operation at work, which it returns as the
 cache; layers run the same operations. Caches may be used as often as one likes; what is returned
-belongs to the caller and is never written again.
+belongs to the caller and is never written again. ``out=`` is an array of the result's shape and
+type to write it into, as NumPy has it; it may overlap nothing that is still read.
 """
 
 from npbn.functional.activations import (

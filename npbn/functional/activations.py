@@ -110,9 +110,23 @@ class TanhOperation(Activation):
 
 @quiet()
 def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, ReLUOperation]:
-    """y = max(x, 0). Returns y and the cache. NaN stays NaN.
+    """y = max(x, 0). NaN stays NaN.
 
-    TypeError or ValueError for an x or out of another type or shape.
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    out : array like x, optional
+        It may be x itself.
+
+    Returns
+    -------
+    y : array like x
+    cache : ReLUOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x or out of another type or shape.
     """
     return _forward(ReLUOperation, x, out)
 
@@ -121,7 +135,20 @@ def relu_forward(x: Array, *, out: Array | None = None) -> tuple[Array, ReLUOper
 def relu_backward(dy: Array, cache: ReLUOperation, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else 0 (of an infinite dy, NaN). At x = 0, which has no derivative, 0.
 
-    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    Parameters
+    ----------
+    dy : array like x
+    cache : what `relu_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape than the forward pass.
     """
     return _backward("relu_forward", ReLUOperation, dy, cache, out)
 
@@ -130,9 +157,24 @@ def relu_backward(dy: Array, cache: ReLUOperation, *, out: Array | None = None) 
 def leaky_relu_forward(
     x: Array, *, slope: float = 0.2, out: Array | None = None
 ) -> tuple[Array, LeakyReLUOperation]:
-    """y = x where x > 0, else slope * x, with 0 <= slope < 1. Returns y and the cache.
+    """y = x where x > 0, else slope * x.
 
-    TypeError or ValueError for an x, slope or out of another type, range or shape.
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    slope : float
+        From 0 to below 1.
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : LeakyReLUOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x, slope or out of another type, range or shape.
     """
     slope = checks.number("slope", slope, minimum=0.0, below=1.0)
     return _forward(LeakyReLUOperation, x, out, slope)
@@ -142,17 +184,46 @@ def leaky_relu_forward(
 def leaky_relu_backward(dy: Array, cache: LeakyReLUOperation, *, out: Array | None = None) -> Array:
     """dx = dy where x > 0, else slope * dy (also at x = 0).
 
-    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    Parameters
+    ----------
+    dy : array like x
+    cache : what `leaky_relu_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape than the forward pass.
     """
     return _backward("leaky_relu_forward", LeakyReLUOperation, dy, cache, out)
 
 
 @quiet()
 def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, SigmoidOperation]:
-    """y = 1 / (1 + exp(-x)). Returns y and the cache.
+    """y = 1 / (1 + exp(-x)).
 
     Where y would be below the smallest normal number it is 0: denormal numbers cost a CPU many
-    times the time. TypeError or ValueError for an x or out of another type or shape.
+    times the time.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    out : array like x, optional
+        It may be x itself.
+
+    Returns
+    -------
+    y : array like x
+    cache : SigmoidOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x or out of another type or shape.
     """
     return _forward(SigmoidOperation, x, out)
 
@@ -161,16 +232,43 @@ def sigmoid_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Sigmo
 def sigmoid_backward(dy: Array, cache: SigmoidOperation, *, out: Array | None = None) -> Array:
     """dx = dy * y * (1 - y), or 0 where that, or y * (1 - y), is below the smallest normal number.
 
-    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    Parameters
+    ----------
+    dy : array like x
+    cache : what `sigmoid_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape than the forward pass.
     """
     return _backward("sigmoid_forward", SigmoidOperation, dy, cache, out)
 
 
 @quiet()
 def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, TanhOperation]:
-    """y = tanh(x). Returns y and the cache.
+    """y = tanh(x).
 
-    TypeError or ValueError for an x or out of another type or shape.
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    out : array like x, optional
+        It may be x itself.
+
+    Returns
+    -------
+    y : array like x
+    cache : TanhOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x or out of another type or shape.
     """
     return _forward(TanhOperation, x, out)
 
@@ -179,7 +277,20 @@ def tanh_forward(x: Array, *, out: Array | None = None) -> tuple[Array, TanhOper
 def tanh_backward(dy: Array, cache: TanhOperation, *, out: Array | None = None) -> Array:
     """dx = dy * (1 - y^2), or 0 where that is below the smallest normal number.
 
-    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    Parameters
+    ----------
+    dy : array like x
+    cache : what `tanh_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape than the forward pass.
     """
     return _backward("tanh_forward", TanhOperation, dy, cache, out)
 

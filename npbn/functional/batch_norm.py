@@ -34,22 +34,45 @@ def batch_norm_forward(
 ) -> "tuple[Array, BatchNormOperation | MaskedOperation]":
     """Normalize x over every axis but the last, then scale and shift.
 
+    ::
+
         mean     = sum(x) / m
         variance = sum((x - mean)^2) / m
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    x (..., D), float32 or float64; gamma and beta (D,), of x's type; m is the number of values per
-    feature. Returns y, shaped like x, and the cache for batch_norm_backward; cache.variance is the
-    biased one: the sum of squares over m, not m - 1. A running average of the statistics is the
-    caller's: population = momentum * population + (1 - momentum) * batch. A feature with an
-    infinity or NaN in x makes y NaN throughout. A constant feature becomes beta, also without
-    epsilon. Any other is exact to rounding: of a float32 x of at most 32,768 values however large
-    or small it is (cache.variance may then be infinite although y is right); of a larger one, or of
-    float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300, and gamma /
-    sqrt(variance + epsilon) no denormal number. A variance that the type of a large x cannot hold
-    makes y NaN. mask: bools, of the shape of x but for the last axis: where it is False, a step of
-    a sequence that is none, x counts in no statistic and may be anything, and y and dx are 0.
-    TypeError or ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 1.
+    with m the number of values per feature: Ioffe & Szegedy 2015, Algorithm 1.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    gamma, beta : (D,) array, of x's type
+    epsilon : float
+    mask : array of bools, optional
+        Of the shape of x but for the last axis: where it is False, a step of a sequence that is
+        none, x counts in no statistic and may be anything, and y and dx are 0.
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : BatchNormOperation or MaskedOperation
+        For `batch_norm_backward`. cache.mean and cache.variance are (D,), the latter the biased
+        one: the sum of squares over m, not m - 1. A running average of both is the caller's:
+        population = momentum * population + (1 - momentum) * batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
+
+    Notes
+    -----
+    A feature with an infinity or NaN in x makes y NaN throughout. A constant feature becomes beta,
+    also without epsilon. Any other is exact to rounding: of a float32 x of at most 32,768 values
+    however large or small it is (cache.variance may then be infinite although y is right); of a
+    larger one, or of float64, where its variance is from 1e-30 to 1e38, or from 1e-290 to 1e300,
+    and gamma / sqrt(variance + epsilon) no denormal number. A variance that the type of a large x
+    cannot hold makes y NaN.
     """
     x, epsilon, gamma, beta = _checked(x, epsilon, gamma=gamma, beta=beta)
     y = checks.output(out, x.shape, x.dtype, (x, gamma, beta))
@@ -70,17 +93,37 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta, the paper's six formulas simplified to three.
 
+    ::
+
         dbeta  = sum(dy)
         dgamma = sum(dy * x_hat)
         dx     = gamma / sqrt(variance + epsilon) * (dy - dbeta / m - x_hat * dgamma / m)
 
-    with x_hat = (x - mean) / sqrt(variance + epsilon). dy (..., D) like x; the cache may be used
-    again. Returns dx (..., D), dgamma (D,), dbeta (D,). In float32 dgamma and dbeta are off by at
-    most 5e-7 of their value or of the root of the sum of their terms' squares, whichever is larger.
-    Of more than 32,768 values dgamma's is the root of dy's squares; and where dy, positive and
-    negative, takes so few different values that roundings do not cancel, it is the sum of the
-    terms' sizes. There a product dy * (x - mean) that float32 cannot hold makes dgamma infinite or
-    NaN. TypeError or ValueError for a dy of another type or shape. Ioffe & Szegedy 2015, section 3.
+    with x_hat = (x - mean) / sqrt(variance + epsilon): Ioffe & Szegedy 2015, section 3.
+
+    Parameters
+    ----------
+    dy : (..., D) array like x
+    cache : what `batch_norm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., D) array
+    dgamma, dbeta : (D,) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
+
+    Notes
+    -----
+    In float32 dgamma and dbeta are off by at most 5e-7 of their value or of the root of the sum of
+    their terms' squares, whichever is larger. Of more than 32,768 values dgamma's is the root of
+    dy's squares; and where dy, positive and negative, takes so few different values that roundings
+    do not cancel, it is the sum of the terms' sizes. There a product dy * (x - mean) that float32
+    cannot hold makes dgamma infinite or NaN.
     """
     dy, dx = check_backward(
         "batch_norm_forward", (BatchNormOperation, MaskedOperation), dy, cache, out
@@ -103,11 +146,30 @@ def batch_norm_inference(
 ) -> Array:
     """Normalize x with given statistics, those of the population.
 
+    ::
+
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    x (..., D), float32 or float64; the others (D,), of x's type; variance at least 0. Returns y,
-    shaped like x. out may be x itself. Where variance + epsilon is 0, y is beta. TypeError or
-    ValueError for arrays of another type or shape. Ioffe & Szegedy 2015, Algorithm 2.
+    Ioffe & Szegedy 2015, Algorithm 2. Where variance + epsilon is 0, y is beta.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    gamma, beta, mean : (D,) array, of x's type
+    variance : (D,) array, of x's type
+        At least 0.
+    epsilon : float
+    out : array like x, optional
+        It may be x itself.
+
+    Returns
+    -------
+    y : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     vectors = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     x, epsilon, gamma, beta, mean, variance = _checked(x, epsilon, **vectors)
@@ -133,13 +195,30 @@ def batch_norm_inference_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta where the statistics are constants.
 
+    ::
+
         dx     = dy * gamma / sqrt(variance + epsilon)
         dgamma = sum(dy * (x - mean)) / sqrt(variance + epsilon)
         dbeta  = sum(dy)
 
-    dy and x (..., D), the others (D,), all of one type. Returns dx (..., D), dgamma (D,), dbeta
-    (D,). Where variance + epsilon is 0, dx and dgamma are 0. TypeError or ValueError for arrays of
-    another type or shape.
+    Where variance + epsilon is 0, dx and dgamma are 0.
+
+    Parameters
+    ----------
+    dy, x : (..., D) array, float32 or float64
+    gamma, mean, variance : (D,) array, of x's type
+    epsilon : float
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., D) array
+    dgamma, dbeta : (D,) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     vectors = {"gamma": gamma, "mean": mean, "variance": variance}
     x, epsilon, gamma, mean, variance = _checked(x, epsilon, **vectors)

@@ -36,21 +36,48 @@ def batch_norm_lstm_forward(
 ) -> "tuple[Array, BatchNormLSTMOperation]":
     """The state h after each step, from h = 0 and c = 0.
 
+    ::
+
         z   = BN(x_t @ input_weight; input_gamma, 0)
               + BN(h_(t-1) @ recurrent_weight; recurrent_gamma, 0) + bias
         c_t = sigmoid(z_f) * c_(t-1) + sigmoid(z_i) * tanh(z_g)
         h_t = sigmoid(z_o) * tanh(BN(c_t; cell_gamma, cell_beta))
 
-    BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta, over the examples, at
-    each step by itself. x (N, T, D), float32 or float64; the others as for lstm_forward;
-    input_gamma and recurrent_gamma (4 * U,), cell_gamma and cell_beta (U,), all of x's type.
-    Returns y (N, T, U), or with last_only h_T, (N, U), and the cache, which refers to the weights:
-    change them after the backward pass. cache.statistics has the mean and the biased variance of
-    each step by the names that batch_norm_lstm_inference_forward takes: a running average is the
-    caller's. mask: bools, (N, T): where it is False there is no step, x may be anything and counts
-    in no statistic, and y is the state that is carried on. A variance that x's type cannot hold
-    makes y NaN. TypeError or ValueError for arrays of another type or shape. Cooijmans et al. 2016,
-    equations 6 to 8.
+        BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta
+
+    BN is over the examples, at each step by itself: Cooijmans et al. 2016, equations 6 to 8.
+
+    Parameters
+    ----------
+    x : (N, T, D) array, float32 or float64
+    input_weight, recurrent_weight, bias : arrays, of x's type
+        As for `lstm_forward`.
+    input_gamma, recurrent_gamma : (4 * U,) array, of x's type
+    cell_gamma, cell_beta : (U,) array, of x's type
+    epsilon : float
+    last_only : bool
+    mask : (N, T) array of bools, optional
+        Where it is False there is no step, x may be anything and counts in no statistic, and y is
+        the state that is carried on.
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, T, U) array, or with last_only (N, U)
+        h_1 to h_T, or h_T.
+    cache : BatchNormLSTMOperation
+        It refers to the weights: change them after the backward pass. cache.statistics has the mean
+        and the biased variance of each step by the names that `batch_norm_lstm_inference_forward`
+        takes: a running average is the caller's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
+
+    Notes
+    -----
+    A variance that x's type cannot hold makes y NaN.
     """
     gammas = input_gamma, recurrent_gamma, cell_gamma
     x, last_only, epsilon, *parameters = _checked(
@@ -70,6 +97,8 @@ def batch_norm_lstm_backward(
 ) -> tuple[Array, ...]:
     """The gradients, back through time: as those of an LSTM, and through the normalizations.
 
+    ::
+
         du = dh * o * (1 - tanh(u)^2),  dc = dc_(t+1) * f_(t+1) + BN's dx of du
         da_x, da_h = BN's dx of dz:  gamma / std * (dz - mean(dz) - a_hat * mean(dz * a_hat))
         dx_t = da_x @ input_weight',    dinput_weight     = sum over t of x_t' @ da_x
@@ -77,9 +106,23 @@ def batch_norm_lstm_backward(
         dbias = sum of dz,              dinput_gamma, drecurrent_gamma = sum of dz * a_hat
         dcell_beta = sum of du,         dcell_gamma = sum of du * c_hat
 
-    with R the recurrent_weight and u = BN(c_t), sums over t and examples. dy like y; the cache may
-    be used again. Returns the gradients of x and of the seven parameters, in forward's order.
-    TypeError or ValueError for a dy of another type or shape.
+    with R the recurrent_weight and u = BN(c_t), sums over t and examples.
+
+    Parameters
+    ----------
+    dy : array like y
+    cache : what `batch_norm_lstm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    tuple of arrays
+        The gradients of x and of the seven parameters, in forward's order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return gradients_of("batch_norm_lstm_forward", BatchNormLSTMOperation, dy, cache, out)
 
@@ -108,9 +151,18 @@ def batch_norm_lstm_inference_forward(
 ) -> "tuple[Array, BatchNormLSTMInferenceOperation]":
     """The same with given statistics, those of the population: a row for each step.
 
-    input_mean, input_variance, recurrent_mean and recurrent_variance (S, 4 * U), cell_mean and
-    cell_variance (S, U), of x's type; variances at least 0. Steps beyond the S-th use the last row.
-    The other arguments, what is returned and what is raised are as for batch_norm_lstm_forward.
+    Steps beyond the S-th use the last row. What is returned and what is raised is as for
+    `batch_norm_lstm_forward`.
+
+    Parameters
+    ----------
+    x, input_weight, recurrent_weight, bias, input_gamma, recurrent_gamma, cell_gamma, cell_beta
+        As for `batch_norm_lstm_forward`.
+    input_mean, input_variance, recurrent_mean, recurrent_variance : (S, 4 * U) array, of x's type
+        Variances at least 0.
+    cell_mean, cell_variance : (S, U) array, of x's type
+    epsilon, last_only, mask, out
+        As for `batch_norm_lstm_forward`.
     """
     gammas = input_gamma, recurrent_gamma, cell_gamma
     x, last_only, epsilon, *parameters = _checked(
@@ -134,7 +186,7 @@ def batch_norm_lstm_inference_backward(
 ) -> tuple[Array, ...]:
     """The gradients where the statistics are constants: da = dz * gamma / std.
 
-    All else is as for batch_norm_lstm_backward.
+    All else is as for `batch_norm_lstm_backward`.
     """
     source = "batch_norm_lstm_inference_forward"
     return gradients_of(source, BatchNormLSTMInferenceOperation, dy, cache, out)

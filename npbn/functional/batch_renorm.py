@@ -24,15 +24,36 @@ def batch_renorm_corrections(
 ) -> Array:
     """r and d, which lead from the batch's statistics to the population's.
 
+    ::
+
         mean_B = sum(x) / m
         std_B  = sqrt(epsilon + sum((x - mean_B)^2) / m)
         r      = clip(std_B / std, 1 / r_max, r_max)
         d      = clip((mean_B - mean) / std, -d_max, d_max)
 
-    x (..., D), float32 or float64; mean and std (D,), the population's, of x's type, std at least
-    0; m is the number of values per feature. r_max is at least 1, d_max at least 0. Returns a new
-    array (2, D): r, d = batch_renorm_corrections(...). Where std is 0, r is 1 / r_max, and d 0.
-    TypeError or ValueError for arrays of another type or shape. Ioffe 2017, Algorithm 1.
+    with m the number of values per feature: Ioffe 2017, Algorithm 1. Where std is 0, r is 1 /
+    r_max, and d 0.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    mean, std : (D,) array, of x's type
+        The population's; std at least 0.
+    r_max : float
+        At least 1.
+    d_max : float
+        At least 0.
+    epsilon : float
+
+    Returns
+    -------
+    (2, D) array
+        A new one: r, d = batch_renorm_corrections(...).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape, or numbers out of range.
     """
     x = checks.batch("x", x)
     mean, std = (
@@ -62,16 +83,35 @@ def batch_renorm_forward(
 ) -> "tuple[Array, BatchRenormOperation]":
     """Normalize x by the batch's statistics, correct that by r and d, then scale and shift.
 
+    ::
+
         x_hat = (x - mean_B) / std_B * r + d
         y     = gamma * x_hat + beta
 
-    x (..., D), float32 or float64, the others (D,), of x's type; r and d, which
-    batch_renorm_corrections gives, are constants: no gradient goes through them. Where they are not
-    clipped, x_hat = (x - mean) / std, with the population's statistics, as in inference, which is
-    batch_norm_inference(x, gamma, beta, mean, std**2, epsilon=0). Returns y, shaped like x, and the
-    cache for batch_renorm_backward; cache.mean and cache.std (D,) are the batch's, and a running
-    average of both is the caller's. As exact as batch_norm_forward. TypeError or ValueError for
-    arrays of another type or shape. Ioffe 2017, Algorithm 1.
+    Where r and d are not clipped, x_hat = (x - mean) / std, with the population's statistics, as in
+    inference, which is batch_norm_inference(x, gamma, beta, mean, std**2, epsilon=0). Ioffe 2017,
+    Algorithm 1. As exact as `batch_norm_forward`.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    gamma, beta : (D,) array, of x's type
+    r, d : (D,) array, of x's type
+        What `batch_renorm_corrections` gives. They are constants: no gradient goes through them.
+    epsilon : float
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : BatchRenormOperation
+        For `batch_renorm_backward`. cache.mean and cache.std (D,) are the batch's; a running
+        average of both is the caller's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     x = checks.batch("x", x)
     vectors = {"gamma": gamma, "beta": beta, "r": r, "d": d}
@@ -90,13 +130,29 @@ def batch_renorm_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta; r and d are constants.
 
+    ::
+
         dbeta  = sum(dy)
         dgamma = sum(dy * x_hat)
         dx     = gamma * r / std_B * (dy - dbeta / m - x_bar * sum(dy * x_bar) / m)
 
-    with x_bar = (x - mean_B) / std_B, and x_hat = x_bar * r + d. dy (..., D) like x; the cache may
-    be used again. Returns dx (..., D), dgamma (D,), dbeta (D,). TypeError or ValueError for a dy of
-    another type or shape. Ioffe 2017, section 3.
+    with x_bar = (x - mean_B) / std_B, and x_hat = x_bar * r + d: Ioffe 2017, section 3.
+
+    Parameters
+    ----------
+    dy : (..., D) array like x
+    cache : what `batch_renorm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., D) array
+    dgamma, dbeta : (D,) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("batch_renorm_forward", BatchRenormOperation, dy, cache, out)
     dgamma, dbeta = np.empty((2, dy.shape[-1]), dy.dtype)
@@ -107,7 +163,13 @@ def batch_renorm_backward(
 class Limits(NamedTuple):
     """r_max and d_max, and over how many batches they rise from 1 and 0, where they do nothing.
 
-    plain_steps: so many batches without them. r_steps, d_steps: after so many they are reached.
+    Parameters
+    ----------
+    r_max, d_max : float
+    plain_steps : int
+        So many batches without them.
+    r_steps, d_steps : int
+        After so many they are reached.
     """
 
     r_max: float
@@ -213,7 +275,13 @@ class BatchRenormOperation(_Renormalization):
 
 
 class BatchRenormTrainingOperation(_Renormalization):
-    """With r and d of the batch's statistics and the population's."""
+    """With r and d of the batch's statistics and the population's.
+
+    Parameters
+    ----------
+    held : (2, D) array, optional
+        r and d to take instead; where they are 0, those of this batch are left there.
+    """
 
     def __init__(
         self,
@@ -223,9 +291,6 @@ class BatchRenormTrainingOperation(_Renormalization):
         limits: Limits,
         held: Array | None = None,
     ) -> None:
-        """held: r and d, (2, D), to take instead; where they are 0, those of this batch are left
-        there.
-        """
         super().__init__(shape, dtype, epsilon)
         self._limits, self._held, self._divisor = limits, held, np.empty(shape[-1])
         self.corrections = np.empty((2, shape[-1]))

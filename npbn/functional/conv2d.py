@@ -173,21 +173,40 @@ def conv2d_forward(
     groups: int = 1,
     out: Array | None = None,
 ) -> tuple[Array, Conv2DOperation]:
-    """y[n, h, w] = sum over i, j of x[n, h * stride + i * dilation, w * ...] @ weight[i, j] + bias
+    """The convolution of images with a kernel.
 
-    in the padded x: a cross-correlation, as all libraries call convolution. x (N, H, W, C), float32
-    or float64; weight (height, width, C / groups, out) and bias (out,), or None, of x's type.
+    ::
 
-    stride, dilation: how far one window is from the next, and one pixel of a window from the next;
-        a number, or a pair (along the height, along the width).
-    padding: "same", as Keras has it: y is ceil(H / stride) high, and of the zeros around x an odd
-        one goes behind it; "valid": none; a number of zeros on each side, a pair of numbers
-        (height, width), or a pair of pairs ((top, bottom), (left, right)).
-    groups: the channels are cut into so many groups, each of which goes to its share of the outputs
+        y[n, h, w] = sum over i, j of x[n, h * stride + i * dilation, ...] @ weight[i, j] + bias
+
+    in the padded x: a cross-correlation, as all libraries call convolution.
+
+    Parameters
+    ----------
+    x : (N, H, W, C) array, float32 or float64
+    weight : (height, width, C / groups, out) array, of x's type
+    bias : (out,) array, of x's type, optional
+    stride, dilation : int, or a pair (along the height, along the width)
+        How far one window is from the next, and one pixel of a window from the next.
+    padding : "same", "valid", int, a pair, or a pair of pairs
+        "same", as Keras has it: y is ceil(H / stride) high, and of the zeros around x an odd one
+        goes behind it; "valid": none; a number of zeros on each side, a pair of numbers (height,
+        width), or a pair of pairs ((top, bottom), (left, right)).
+    groups : int
+        The channels are cut into so many groups, each of which goes to its share of the outputs
         alone.
+    out : array like y, optional
 
-    Returns y (N, H', W', out) and the cache, which refers to x and weight: change neither before
-    the backward pass. TypeError or ValueError for arguments of another type, shape or range.
+    Returns
+    -------
+    y : (N, H', W', out) array
+    cache : Conv2DOperation
+        It refers to x and weight: change neither before the backward pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     x = checks.images("x", x, 2)
     weight = checks.float_array("weight", weight)
@@ -223,12 +242,28 @@ def conv2d_backward(
 ) -> tuple[Array, Array, Array | None]:
     """The gradients of x, weight and bias.
 
+    ::
+
         dx[n, h * stride + i * dilation, ...] += dy[n, h, w] @ weight[i, j]'
         dweight[i, j] = sum over n, h, w of x[n, h * stride + i * dilation, ...]' @ dy[n, h, w]
-        dbias         = sum(dy)     None where there is no bias
+        dbias         = sum(dy)
 
-    dy (N, H', W', out); the cache may be used again. Returns dx (N, H, W, C), dweight like weight,
-    dbias (out,) or None. TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : (N, H', W', out) array
+    cache : what `conv2d_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (N, H, W, C) array
+    dweight : array like weight
+    dbias : (out,) array, or None where there is no bias
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("conv2d_forward", Conv2DOperation, dy, cache, out)
     dweight = np.empty(cache.weight.shape, cache.dtype)

@@ -55,9 +55,23 @@ def dense_forward(
 ) -> tuple[Array, DenseOperation]:
     """y = x @ weight + bias, over the last axis.
 
-    x (..., in), float32 or float64; weight (in, out) and bias (out,), or None for no bias, of x's
-    type. Returns y (..., out) and the cache, which refers to x and weight: change neither before
-    the backward pass. TypeError or ValueError for arrays of another type or shape.
+    Parameters
+    ----------
+    x : (..., in) array, float32 or float64
+    weight : (in, out) array, of x's type
+    bias : (out,) array, of x's type, optional
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (..., out) array
+    cache : DenseOperation
+        It refers to x and weight: change neither before the backward pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     weight = checks.float_array("weight", weight)
     if weight.ndim != 2:
@@ -78,12 +92,28 @@ def dense_backward(
 ) -> tuple[Array, Array, Array | None]:
     """The gradients of x, weight and bias.
 
+    ::
+
         dx      = dy @ weight'
         dweight = x' @ dy           summed over every axis but the last
-        dbias   = sum(dy)           None where there is no bias
+        dbias   = sum(dy)           likewise
 
-    dy (..., out); the cache may be used again. Returns dx (..., in), dweight (in, out), dbias
-    (out,) or None. TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : (..., out) array
+    cache : what `dense_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., in) array
+    dweight : (in, out) array
+    dbias : (out,) array, or None where there is no bias
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("dense_forward", DenseOperation, dy, cache, out)
     dweight = np.empty(cache.weight.shape, cache.dtype)

@@ -74,11 +74,29 @@ def dropout_forward(
 ) -> tuple[Array, DropoutOperation]:
     """y = x / (1 - rate) where kept, else 0; each value is kept with probability 1 - rate.
 
-    x (..., D), float32 or float64; 0 <= rate < 1; rng a Generator or a seed (None: fresh, not
-    reproducible). The division keeps the mean, so that inference needs no dropout at all.
-    mask: bools, shaped like x, True where a value is kept, instead of a draw. Returns y and the
-    cache; cache.factor is that of each value, 0 or 1 / (1 - rate), cache.mask which were kept.
-    TypeError or ValueError for arguments of another type, range or shape, or both rng and mask.
+    The division keeps the mean, so that inference needs no dropout at all.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    rate : float
+        From 0 to below 1.
+    rng : Generator or int, optional
+        What draws, or a seed. None: fresh, not reproducible.
+    mask : array of bools like x, optional
+        True where a value is kept, instead of a draw.
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : DropoutOperation
+        cache.factor is that of each value, 0 or 1 / (1 - rate), cache.mask which were kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, range or shape, or both rng and mask.
     """
     x = checks.batch("x", x)
     rate = checks.number("rate", rate, minimum=0.0, below=1.0)
@@ -100,7 +118,20 @@ def dropout_forward(
 def dropout_backward(dy: Array, cache: DropoutOperation, *, out: Array | None = None) -> Array:
     """dx = dy times the factor of each value.
 
-    TypeError or ValueError for a dy of another type or shape than the forward pass.
+    Parameters
+    ----------
+    dy : array like x
+    cache : what `dropout_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape than the forward pass.
     """
     dy, dx = check_backward("dropout_forward", DropoutOperation, dy, cache, out)
     cache.backward(np, dy, dx)

@@ -30,8 +30,21 @@ class FlattenOperation(Operation):
 def flatten_forward(x: Array, *, out: Array | None = None) -> tuple[Array, FlattenOperation]:
     """y[n] = the numbers of x[n] one after another, the last axis fastest.
 
-    x (N, ...), float32 or float64. Returns y (N, D), a new array, and the cache. TypeError or
-    ValueError for an x or out of another type or shape.
+    Parameters
+    ----------
+    x : (N, ...) array, float32 or float64
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, D) array
+        A new one.
+    cache : FlattenOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x or out of another type or shape.
     """
     x = checks.batch("x", x)
     operation = FlattenOperation(x.shape, x.dtype)
@@ -43,7 +56,20 @@ def flatten_forward(x: Array, *, out: Array | None = None) -> tuple[Array, Flatt
 def flatten_backward(dy: Array, cache: FlattenOperation, *, out: Array | None = None) -> Array:
     """dx = dy in the shape of x, a new array.
 
-    TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : (N, D) array
+    cache : what `flatten_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("flatten_forward", FlattenOperation, dy, cache, out)
     np.copyto(dx, cache.backward(np, dy))

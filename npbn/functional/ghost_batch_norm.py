@@ -26,14 +26,34 @@ def ghost_batch_norm_forward(
 ) -> "tuple[Array, GhostBatchNormOperation]":
     """Cut x along its first axis into ghost batches, and normalize each by its own statistics.
 
+    ::
+
         x_g = x[g * ghost_size : (g + 1) * ghost_size]
         y_g = gamma * (x_g - mean(x_g)) / sqrt(variance(x_g) + epsilon) + beta
 
-    x (N, ..., D), float32 or float64; gamma and beta (D,), of x's type. Where ghost_size does not
-    divide N, the last ghost batch is smaller; of one value a feature it becomes beta. Each is
-    exactly what batch_norm_forward makes of it. Returns y, shaped like x, and the cache for
-    ghost_batch_norm_backward; cache.mean and cache.variance, the biased one, are (ghosts, D).
-    TypeError or ValueError for arrays of another type or shape. Hoffer, Hubara & Soudry 2017.
+    Each is exactly what `batch_norm_forward` makes of it. Hoffer, Hubara & Soudry 2017.
+
+    Parameters
+    ----------
+    x : (N, ..., D) array, float32 or float64
+    gamma, beta : (D,) array, of x's type
+    ghost_size : int
+        Where it does not divide N, the last ghost batch is smaller; of one value a feature it
+        becomes beta.
+    epsilon : float
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : GhostBatchNormOperation
+        For `ghost_batch_norm_backward`. cache.mean and cache.variance, the biased one, are
+        (ghosts, D).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     x = checks.batch("x", x)
     gamma = checks.vector("gamma", gamma, x.shape[-1], x)
@@ -53,12 +73,27 @@ def ghost_batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta: batch norm's of each ghost batch, the latter two's sums.
 
+    ::
+
         dx_g, dgamma_g, dbeta_g = batch_norm_backward(dy_g, cache_g)
         dgamma = sum over g of dgamma_g
         dbeta  = sum over g of dbeta_g
 
-    dy (N, ..., D) like x; the cache may be used again. Returns dx (N, ..., D), dgamma (D,), dbeta
-    (D,). TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : (N, ..., D) array like x
+    cache : what `ghost_batch_norm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (N, ..., D) array
+    dgamma, dbeta : (D,) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("ghost_batch_norm_forward", GhostBatchNormOperation, dy, cache, out)
     dgamma, dbeta = np.empty((2, dy.shape[-1]), dy.dtype)
@@ -67,7 +102,15 @@ def ghost_batch_norm_backward(
 
 
 class GhostBatchNormOperation(Operation):
-    """Batch normalization of one part of the rows after another."""
+    """Batch normalization of one part of the rows after another.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        How many rows each ghost batch has.
+    weights : (2, ghosts) array, optional
+        Of their means and variances, where `keep_statistics_in` is called.
+    """
 
     y_over_x = shows_infinity = True
 
@@ -79,10 +122,6 @@ class GhostBatchNormOperation(Operation):
         sizes: Sequence[int],
         weights: Array | None = None,
     ) -> None:
-        """sizes: how many rows each ghost batch has.
-
-        weights: (2, ghosts), of their means and variances, where `keep_statistics_in` is called.
-        """
         super().__init__(shape, dtype)
         features, stops = shape[-1], np.cumsum(sizes).tolist()
         self._rows = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]

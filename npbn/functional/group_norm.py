@@ -21,17 +21,39 @@ def group_norm_forward(
 ) -> "tuple[Array, GroupNormOperation]":
     """Normalize each example over all places and the channels of a group, then scale and shift.
 
+    ::
+
         mean     = sum(x) / m                   over the places and the channels of the group
         variance = sum((x - mean)^2) / m
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    x (N, ..., D), float32 or float64; gamma and beta (D,), of x's type; groups divides D; m is the
-    number of places times D / groups. Returns y, shaped like x, and the cache, which refers to x:
-    leave it as it is until the backward pass. A group with an infinity or NaN makes y NaN
-    throughout the group; a constant one becomes beta, also without epsilon. Any other is exact to
-    rounding: of float32 however large or small it is, of float64 where its variance is from 1e-290
-    to 1e300. TypeError or ValueError for arrays of another type or shape, or other groups. Wu & He
-    2018, equations 1, 2, 6 and 7.
+    with m the number of places times D / groups: Wu & He 2018, equations 1, 2, 6 and 7.
+
+    Parameters
+    ----------
+    x : (N, ..., D) array, float32 or float64
+    gamma, beta : (D,) array, of x's type
+    groups : int
+        It divides D.
+    epsilon : float
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : GroupNormOperation
+        It refers to x: leave it as it is until the backward pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape, or other groups.
+
+    Notes
+    -----
+    A group with an infinity or NaN makes y NaN throughout the group; a constant one becomes beta,
+    also without epsilon. Any other is exact to rounding: of float32 however large or small it is,
+    of float64 where its variance is from 1e-290 to 1e300.
     """
     x = checks.batch("x", x)
     gamma = checks.vector("gamma", gamma, x.shape[-1], x)
@@ -50,16 +72,33 @@ def group_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
 
+    ::
+
         dx_hat = dy * gamma
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std
         dgamma = sum(dy * x_hat)
         dbeta  = sum(dy)
 
     with x_hat = (x - mean) / std, std = sqrt(variance + epsilon); the means are over the places and
-    the channels of a group, the sums over examples and places. dy (N, ..., D) like x; the cache may
-    be used again. Returns dx (N, ..., D), dgamma (D,), dbeta (D,). In float32 the latter two are
-    off by at most 5e-7 of their value or of the root of the sum of their terms' squares. TypeError
-    or ValueError for a dy of another type or shape.
+    the channels of a group, the sums over examples and places.
+
+    Parameters
+    ----------
+    dy : (N, ..., D) array like x
+    cache : what `group_norm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (N, ..., D) array
+    dgamma, dbeta : (D,) array
+        In float32 they are off by at most 5e-7 of their value or of the root of the sum of their
+        terms' squares.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("group_norm_forward", GroupNormOperation, dy, cache, out)
     dgamma, dbeta = np.empty((2, dy.shape[-1]), dy.dtype)

@@ -17,17 +17,38 @@ def layer_norm_forward(
 ) -> "tuple[Array, LayerNormOperation]":
     """Normalize each row over the last axis, then scale and shift each feature.
 
+    ::
+
         mean     = sum(x) / D                   over the last axis
         variance = sum((x - mean)^2) / D
         y        = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    x (..., D), float32 or float64; gamma and beta (D,), of x's type. Returns y, shaped like x, and
-    the cache, which refers to x: leave it as it is until the backward pass; cache.mean and
-    cache.inverse_std, 1 / sqrt(variance + epsilon), are (..., 1). A row with an infinity or NaN
-    makes y NaN throughout the row; a constant one becomes beta, also without epsilon. Any other is
-    exact to rounding: of float32 however large or small it is, of float64 where its variance is
-    from 1e-290 to 1e300. TypeError or ValueError for arrays of another type or shape. Ba, Kiros &
-    Hinton 2016, equations 3 and 4, and the epsilon that all since have added.
+    Ba, Kiros & Hinton 2016, equations 3 and 4, and the epsilon that all since have added.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    gamma, beta : (D,) array, of x's type
+    epsilon : float
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : LayerNormOperation
+        It refers to x: leave it as it is until the backward pass. cache.mean and cache.inverse_std,
+        1 / sqrt(variance + epsilon), are (..., 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
+
+    Notes
+    -----
+    A row with an infinity or NaN makes y NaN throughout the row; a constant one becomes beta, also
+    without epsilon. Any other is exact to rounding: of float32 however large or small it is, of
+    float64 where its variance is from 1e-290 to 1e300.
     """
     x = checks.batch("x", x)
     gamma = checks.vector("gamma", gamma, x.shape[-1], x)
@@ -44,16 +65,33 @@ def layer_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
 
+    ::
+
         dx_hat = dy * gamma
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std
         dgamma = sum(dy * x_hat)
         dbeta  = sum(dy)
 
     with x_hat = (x - mean) / std, std = sqrt(variance + epsilon); the means are over the last axis,
-    the sums over every axis but the last. dy (..., D) like x; the cache may be used again. Returns
-    dx (..., D), dgamma (D,), dbeta (D,). In float32 the latter two are off by at most 5e-7 of their
-    value or of the root of the sum of their terms' squares. TypeError or ValueError for a dy of
-    another type or shape.
+    the sums over every axis but the last.
+
+    Parameters
+    ----------
+    dy : (..., D) array like x
+    cache : what `layer_norm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., D) array
+    dgamma, dbeta : (D,) array
+        In float32 they are off by at most 5e-7 of their value or of the root of the sum of their
+        terms' squares.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("layer_norm_forward", LayerNormOperation, dy, cache, out)
     dgamma, dbeta = np.empty((2, dy.shape[-1]), dy.dtype)

@@ -17,10 +17,24 @@ from npbn.numerics.operation import Operation
 def softmax(logits: Array) -> Array:
     """probabilities = exp(logits) / sum(exp(logits)), over the last axis.
 
-    logits (..., classes), float32 or float64. Returns an array shaped like logits. The largest
-    logit of a row is subtracted first; the result is the same and no exponential overflows. A
-    probability below the smallest normal number is 0. TypeError or ValueError for logits of another
-    type or shape.
+    Parameters
+    ----------
+    logits : (..., classes) array, float32 or float64
+
+    Returns
+    -------
+    array like logits
+        A probability below the smallest normal number is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For logits of another type or shape.
+
+    Notes
+    -----
+    The largest logit of a row is subtracted first; the result is the same and no exponential
+    overflows.
     """
     checks.batch("logits", logits)
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
@@ -33,12 +47,24 @@ def softmax(logits: Array) -> Array:
 def log_softmax(logits: Array) -> Array:
     """log(softmax(logits)), over the last axis, with no logarithm of 0.
 
+    ::
+
         log_p   = logits - log(sum(exp(logits)))
         dlogits = dlog_p - softmax(logits) * sum(dlog_p)      is its backward pass
 
-    logits (..., classes), float32 or float64. Returns an array shaped like logits, with its digits
-    also where a probability is nearly 1. TypeError or ValueError for logits of another type or
-    shape.
+    Parameters
+    ----------
+    logits : (..., classes) array, float32 or float64
+
+    Returns
+    -------
+    array like logits
+        With its digits also where a probability is nearly 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For logits of another type or shape.
     """
     checks.batch("logits", logits)
     largest = logits.argmax(-1, keepdims=True)
@@ -64,15 +90,38 @@ def softmax_cross_entropy(
 ) -> tuple[Any, ...]:
     """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
+    ::
+
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
-    logits (..., classes), float32 or float64; labels (...), N in all, of any integer type, from 0
-    to classes - 1. Returns the loss, a float, and dlogits (..., classes). Both keep their digits
-    where p[label] is nearly 1; what would be below the smallest normal number is 0. The options are
-    those of `negative_log_likelihood`: this is the same of log_softmax(logits), which
-    return_log_probabilities=True returns as a third result.
-    TypeError or ValueError for arguments of another type, shape or range.
+    The same as `negative_log_likelihood` of `log_softmax`, whose options it has.
+
+    Parameters
+    ----------
+    logits : (..., classes) array, float32 or float64
+    labels : (...) array, of any integer type
+        N in all, from 0 to classes - 1.
+    class_weights, label_smoothing, ignored_label, reduction
+        As for `negative_log_likelihood`.
+    return_log_probabilities : bool
+        Whether to return log_softmax(logits) too.
+
+    Returns
+    -------
+    loss : float
+    dlogits : (..., classes) array
+    log_p : (..., classes) array, if asked for
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    Notes
+    -----
+    Loss and gradient keep their digits where p[label] is nearly 1; what would be below the smallest
+    normal number is 0.
     """
     target = _target(
         "logits", logits, labels, class_weights, label_smoothing, ignored_label, reduction
@@ -108,20 +157,39 @@ def negative_log_likelihood(
 ) -> tuple[Any, Array]:
     """The mean over all labels of -log_probabilities[label], and its gradient.
 
+    ::
+
         losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
         loss   = sum(losses) / sum(w[label])
         dlog_p = -t / sum(w[label])
 
-    with w the class weights, of which 1 is each that is not given, and s the label smoothing: so
-    PyTorch has it. log_probabilities (..., classes), float32 or float64; labels (...), N in all, of
-    any integer type, from 0 to classes - 1.
+    with w the class weights, each 1 if not given, and s the label smoothing: so PyTorch has it.
 
-    class_weights: (classes,), of the same type, 0 or more. label_smoothing: from 0 to below 1.
-    ignored_label: rows with this label count neither in the loss nor in N, and have no gradient;
-    where no row counts, loss and gradient are 0. reduction: "mean"; "sum", not divided; "none":
-    the losses themselves, (...), and each one's own gradient, -t.
-    Returns the loss, a float, and the gradient (..., classes). TypeError or ValueError for
-    arguments of another type, shape or range.
+    Parameters
+    ----------
+    log_probabilities : (..., classes) array, float32 or float64
+    labels : (...) array, of any integer type
+        N in all, from 0 to classes - 1.
+    class_weights : (classes,) array, of the same type, optional
+        0 or more.
+    label_smoothing : float
+        From 0 to below 1.
+    ignored_label : int, optional
+        Rows with this label count neither in the loss nor in N, and have no gradient; where no row
+        counts, loss and gradient are 0.
+    reduction : "mean", "sum" or "none"
+        "sum" is not divided; "none": the losses themselves, (...), and each one's own gradient, -t.
+
+    Returns
+    -------
+    loss : float
+        Or the losses.
+    dlog_p : (..., classes) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     target = _target(
         "log_probabilities",
@@ -151,11 +219,24 @@ def negative_log_likelihood(
 def squared_error(y: Array, target: Array) -> tuple[float, Array]:
     """Half the sum of squares, as a mean over the batch, and its gradient.
 
+    ::
+
         loss = sum((y - target)^2) / (2 N)
         dy   = (y - target) / N
 
-    y and target (N, ...), float32 or float64, of one shape and type. Returns the loss, a float, and
-    dy, shaped like y. TypeError or ValueError for arrays of another type or shape.
+    Parameters
+    ----------
+    y, target : (N, ...) array, float32 or float64, of one shape and type
+
+    Returns
+    -------
+    loss : float
+    dy : array like y
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     y = checks.batch("y", y)
     target = checks.float_array("target", target)

@@ -25,18 +25,38 @@ def lstm_forward(
 ) -> "tuple[Array, LSTMOperation]":
     """The state h after each step, from h = 0 and c = 0.
 
+    ::
+
         z_i, z_f, z_g, z_o = x_t @ input_weight + h_(t-1) @ recurrent_weight + bias
         i, f, o, g = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o), tanh(z_g)
         c_t = f * c_(t-1) + i * g
         h_t = o * tanh(c_t)
 
-    x (N, T, D), float32 or float64; input_weight (D, 4 * U), recurrent_weight (U, 4 * U) and bias
-    (4 * U,), of x's type, their columns in the order i, f, g, o. Returns y (N, T, U), which is h_1
-    to h_T, or with last_only h_T, (N, U), and the cache, which refers to the weights: change them
-    after the backward pass; cache.cell has c_1 to c_T, (N, T, U). mask: bools, (N, T): where it is
-    False there is no step, x may be anything, and y is the state that is carried on. TypeError or
-    ValueError for arrays of another type or shape. Hochreiter & Schmidhuber 1997; Gers, Schmidhuber
-    & Cummins 2000.
+    Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000.
+
+    Parameters
+    ----------
+    x : (N, T, D) array, float32 or float64
+    input_weight, recurrent_weight, bias : (D, 4 * U), (U, 4 * U) and (4 * U,) arrays, of x's type
+        Their columns in the order i, f, g, o.
+    last_only : bool
+    mask : (N, T) array of bools, optional
+        Where it is False there is no step, x may be anything, and y is the state that is carried
+        on.
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, T, U) array, or with last_only (N, U)
+        h_1 to h_T, or h_T.
+    cache : LSTMOperation
+        It refers to the weights: change them after the backward pass. cache.cell has c_1 to c_T,
+        (N, T, U).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     x, input_weight, recurrent_weight, last_only, bias = checked(
         x, input_weight, recurrent_weight, 4, last_only, bias=(bias, 4)
@@ -54,15 +74,31 @@ def lstm_backward(
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
 
+    ::
+
         dc   = dc_(t+1) * f_(t+1) + dh * o * (1 - tanh(c_t)^2),  dh = dy_t + dz_(t+1) @ R'
         dz_i = dc * g * i * (1 - i),         dz_f = dc * c_(t-1) * f * (1 - f)
         dz_g = dc * i * (1 - g^2),           dz_o = dh * tanh(c_t) * o * (1 - o)
         dx_t = dz @ input_weight',           dinput_weight     = sum over t of x_t' @ dz
         dbias = sum over t and N of dz,      drecurrent_weight = sum over t of h_(t-1)' @ dz
 
-    with R the recurrent_weight. dy like y; the cache may be used again. Returns dx (N, T, D),
-    dinput_weight (D, 4 * U), drecurrent_weight (U, 4 * U), dbias (4 * U,). TypeError or ValueError
-    for a dy of another type or shape.
+    with R the recurrent_weight.
+
+    Parameters
+    ----------
+    dy : array like y
+    cache : what `lstm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (N, T, D) array
+    dinput_weight, drecurrent_weight, dbias : (D, 4 * U), (U, 4 * U) and (4 * U,) arrays
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return gradients_of("lstm_forward", LSTMOperation, dy, cache, out)  # type: ignore[return-value]
 

@@ -194,17 +194,28 @@ def max_pool_forward(
 ) -> tuple[Array, MaxPoolOperation]:
     """y = the largest pixel of each window, in each channel by itself. NaN stays NaN.
 
-    x (N, ..., C), float32 or float64, with one axis or more between: images (N, H, W, C), sequences
-    (N, T, C).
+    Parameters
+    ----------
+    x : (N, ..., C) array, float32 or float64
+        With one axis or more between: images (N, H, W, C), sequences (N, T, C).
+    size, stride, dilation : int, or one an axis
+        Of the window, how far one is from the next, and one pixel of a window from the next.
+        stride=None: size.
+    padding : "same", "valid", int, one an axis, or a pair (before, after) an axis
+        "valid": none; "same": there are ceil(n / stride) windows along an axis of n pixels; a
+        number of pixels on each side. What is added is smaller than any number.
+    out : array like y, optional
 
-    size, stride, dilation: of the window, how far one is from the next, and one pixel of a window
-        from the next; a number, or one an axis. stride=None: size.
-    padding: "valid": none; "same": there are ceil(n / stride) windows along an axis of n pixels; a
-        number of pixels on each side, one an axis, or a pair (before, after) an axis. What is added
-        is smaller than any number.
+    Returns
+    -------
+    y : (N, ..., C) array
+    cache : MaxPoolOperation
+        It refers to x: leave it unchanged until the backward pass.
 
-    Returns y (N, ..., C) and the cache, which refers to x: leave it unchanged until the backward
-    pass. TypeError or ValueError for arguments of another type, shape or range.
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     x, windows = _checked(x, size, stride, padding, dilation)
     operation = MaxPoolOperation(x.shape, x.dtype, windows)
@@ -218,7 +229,22 @@ def max_pool_forward(
 def max_pool_backward(dy: Array, cache: MaxPoolOperation, *, out: Array | None = None) -> Array:
     """dx = dy at the largest pixel of each window, the first of equal ones, summed over windows.
 
-    Else 0 (of an infinite dy, NaN). TypeError or ValueError for a dy of another type or shape.
+    Else 0 (of an infinite dy, NaN).
+
+    Parameters
+    ----------
+    dy : array like y
+    cache : what `max_pool_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return _backward("max_pool_forward", MaxPoolOperation, dy, cache, out)
 
@@ -236,10 +262,24 @@ def average_pool_forward(
 ) -> tuple[Array, AveragePoolOperation]:
     """y = the mean of the pixels in each window, in each channel by itself.
 
-    x and the settings as of `max_pool_forward`. count_padding: False divides by the number of x's
-    own pixels in a window, as Keras does; True, PyTorch's default, counts the zeros around x too.
-    Returns y (N, ..., C) and the cache. TypeError or ValueError for arguments of another type,
-    shape or range.
+    Parameters
+    ----------
+    x, size, stride, padding, dilation
+        As for `max_pool_forward`.
+    count_padding : bool
+        False divides by the number of x's own pixels in a window, as Keras does; True, PyTorch's
+        default, counts the zeros around x too.
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, ..., C) array
+    cache : AveragePoolOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     x, windows = _checked(x, size, stride, padding, dilation)
     count_padding = checks.flag("count_padding", count_padding)
@@ -255,7 +295,20 @@ def average_pool_backward(
 ) -> Array:
     """dx = dy / (the number of pixels), at each pixel of a window, summed over windows.
 
-    TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : array like y
+    cache : what `average_pool_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return _backward("average_pool_forward", AveragePoolOperation, dy, cache, out)
 
@@ -266,8 +319,21 @@ def global_average_pool_forward(
 ) -> tuple[Array, GlobalAveragePoolOperation]:
     """y = the mean of all pixels of each image, in each channel by itself.
 
-    x (N, ..., C), float32 or float64, with one axis or more between. Returns y (N, C) and the
-    cache. TypeError or ValueError for an x or out of another type or shape.
+    Parameters
+    ----------
+    x : (N, ..., C) array, float32 or float64
+        With one axis or more between.
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, C) array
+    cache : GlobalAveragePoolOperation
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x or out of another type or shape.
     """
     x = checks.images("x", x)
     operation = GlobalAveragePoolOperation(x.shape, x.dtype)
@@ -282,7 +348,20 @@ def global_average_pool_backward(
 ) -> Array:
     """dx = dy / (the number of pixels), at every pixel.
 
-    dy (N, C). TypeError or ValueError for a dy of another type or shape.
+    Parameters
+    ----------
+    dy : (N, C) array
+    cache : what `global_average_pool_forward` returned
+    out : array like x, optional
+
+    Returns
+    -------
+    dx : array like x
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return _backward("global_average_pool_forward", GlobalAveragePoolOperation, dy, cache, out)
 

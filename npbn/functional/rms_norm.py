@@ -21,15 +21,36 @@ def rms_norm_forward(
 ) -> "tuple[Array, RMSNormOperation]":
     """Divide each row by its root mean square, then scale each feature.
 
+    ::
+
         rms = sqrt(mean(x^2) + epsilon)       over the last axis
         y   = gamma * x / rms
 
-    x (..., D), float32 or float64; gamma (D,), of x's type. Returns y, shaped like x, and the
-    cache, which refers to x and gamma: change neither before the backward pass. A row with an
-    infinity or NaN makes y NaN throughout the row; one of zeros is 0, also without epsilon. Any
-    other is exact to rounding: of float32 however large or small it is, of float64 where its mean
-    square is from 1e-290 to 1e300. TypeError or ValueError for arrays of another type or shape.
     Zhang & Sennrich 2019, equation 4, and the epsilon that all since have added.
+
+    Parameters
+    ----------
+    x : (..., D) array, float32 or float64
+    gamma : (D,) array, of x's type
+    epsilon : float
+    out : array like x, optional
+
+    Returns
+    -------
+    y : array like x
+    cache : RMSNormOperation
+        It refers to x and gamma: change neither before the backward pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
+
+    Notes
+    -----
+    A row with an infinity or NaN makes y NaN throughout the row; one of zeros is 0, also without
+    epsilon. Any other is exact to rounding: of float32 however large or small it is, of float64
+    where its mean square is from 1e-290 to 1e300.
     """
     x = checks.batch("x", x)
     gamma = checks.vector("gamma", gamma, x.shape[-1], x)
@@ -45,13 +66,31 @@ def rms_norm_backward(
 ) -> tuple[Array, Array]:
     """The gradients of x and gamma.
 
+    ::
+
         dx_hat = dy * gamma
         dx     = (dx_hat - x_hat * mean(dx_hat * x_hat)) / rms      the mean over the last axis
         dgamma = sum(dy * x_hat)                                    over every axis but the last
 
-    with x_hat = x / rms. dy (..., D) like x; the cache may be used again. Returns dx (..., D),
-    dgamma (D,). In float32 dgamma is off by at most 5e-7 of its value or of the root of the sum of
-    its terms' squares. TypeError or ValueError for a dy of another type or shape.
+    with x_hat = x / rms.
+
+    Parameters
+    ----------
+    dy : (..., D) array like x
+    cache : what `rms_norm_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (..., D) array
+    dgamma : (D,) array
+        In float32 it is off by at most 5e-7 of its value or of the root of the sum of its terms'
+        squares.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     dy, dx = check_backward("rms_norm_forward", RMSNormOperation, dy, cache, out)
     dgamma = np.empty(dy.shape[-1:], dy.dtype)

@@ -25,13 +25,33 @@ def rnn_forward(
 ) -> "tuple[Array, RNNOperation]":
     """The state h after each step, from h = 0.
 
+    ::
+
         h_t = tanh(x_t @ input_weight + h_(t-1) @ recurrent_weight + bias)
 
-    x (N, T, D), float32 or float64; input_weight (D, U), recurrent_weight (U, U) and bias (U,), of
-    x's type. Returns y (N, T, U), which is h_1 to h_T, or with last_only h_T, (N, U), and the
-    cache, which refers to the weights: change them after the backward pass. mask: bools, (N, T):
-    where it is False there is no step, x may be anything, and y is the state that is carried on.
-    TypeError or ValueError for arrays of another type or shape. Elman 1990.
+    Elman 1990.
+
+    Parameters
+    ----------
+    x : (N, T, D) array, float32 or float64
+    input_weight, recurrent_weight, bias : (D, U), (U, U) and (U,) arrays, of x's type
+    last_only : bool
+    mask : (N, T) array of bools, optional
+        Where it is False there is no step, x may be anything, and y is the state that is carried
+        on.
+    out : array like y, optional
+
+    Returns
+    -------
+    y : (N, T, U) array, or with last_only (N, U)
+        h_1 to h_T, or h_T.
+    cache : RNNOperation
+        It refers to the weights: change them after the backward pass.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays of another type or shape.
     """
     x, input_weight, recurrent_weight, last_only, bias = checked(
         x, input_weight, recurrent_weight, 1, last_only, bias=(bias, 1)
@@ -49,15 +69,31 @@ def rnn_backward(
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
 
+    ::
+
         dz                = (dy_t + dz_(t+1) @ recurrent_weight') * (1 - h_t^2)
         dx_t              = dz @ input_weight'
         dinput_weight     = sum over t of x_t' @ dz
         drecurrent_weight = sum over t of h_(t-1)' @ dz
         dbias             = sum over t and examples of dz
 
-    dy like y; the cache may be used again. Returns dx (N, T, D), dinput_weight (D, U),
-    drecurrent_weight (U, U), dbias (U,). TypeError or ValueError for a dy of another type or shape.
     Werbos 1990.
+
+    Parameters
+    ----------
+    dy : array like y
+    cache : what `rnn_forward` returned
+    out : array for dx, optional
+
+    Returns
+    -------
+    dx : (N, T, D) array
+    dinput_weight, drecurrent_weight, dbias : (D, U), (U, U) and (U,) arrays
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a dy of another type or shape.
     """
     return gradients_of("rnn_forward", RNNOperation, dy, cache, out)  # type: ignore[return-value]
 

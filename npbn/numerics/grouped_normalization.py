@@ -25,14 +25,19 @@ _BESIDE = ("means", "remainders", "scales", "slopes", "shifts")
 class GroupedNormalization(Operation):
     """x as (examples, places, groups, channels of one): a mean and variance an example and group.
 
+    ::
+
         x_hat = (x - mean) / std, std = sqrt(variance + epsilon)       y = gamma * x_hat + beta
         dx    = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std, dx_hat = dy * gamma
 
     In float64, some examples at a time, or some places of one, which stay in cache: so of a float32
     array no digit is lost, no square overflows. Where all fit in, backward does without x.
 
-    places: whether all axes between the first and the last are places of an example; else each of
-    them is an example of one place.
+    Parameters
+    ----------
+    places : bool
+        Whether all axes between the first and the last are places of an example; else each of them
+        is an example of one place.
     """
 
     y_over_x = dx_over_dy = shows_infinity = True

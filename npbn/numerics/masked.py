@@ -11,8 +11,12 @@ from npbn.numerics.operation import Operation, put_back, writable
 class MaskedOperation(Operation):
     """The rows that are kept are the operation's whole batch; y and dx are 0 in the others.
 
-    inner: an operation for (rows that are kept, features). mask: bools, the shape of x but for the
-    last axis.
+    Parameters
+    ----------
+    inner : Operation
+        For (rows that are kept, features).
+    mask : array of bools
+        Of the shape of x but for the last axis.
     """
 
     def __init__(self, inner: Any, mask: Array, features: int, dtype: np.dtype[Any]) -> None:

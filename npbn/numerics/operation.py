@@ -35,6 +35,12 @@ class Operation(Workspace):
 
     xp is NumPy, or a tape that makes its calls and writes them down. x and the parameters are read
     again by backward: they must stay as they are until then.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        That of x, and of y where the operation does not say otherwise.
+    dtype : dtype
     """
 
     # Whether y may be x itself, whether backward reads x or y, and whether dx may be dy itself.
@@ -48,7 +54,6 @@ class Operation(Workspace):
     shows_infinity = draws = False
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """shape: that of x, and of y where the operation does not say otherwise."""
         self.x_shape = self.shape = shape
         self.dtype = dtype
 

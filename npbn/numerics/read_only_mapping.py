@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 class ReadOnlyMapping(Mapping[str, Value]):
     """names -> values, such as a network's parameters. No name comes, goes or changes its value.
 
-    The arrays in it are the owner's own: write into them with `[...] =`. A deep copy, or one that
+    The arrays in it are the owner's own: write into them with ``[...] =``. A deep copy, or one that
     was pickled, has arrays of its own. Equal to a dict of the same; printed like one, an array by
     its type and shape.
     """

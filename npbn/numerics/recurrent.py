@@ -27,6 +27,11 @@ class Recurrent(Operation):
     Its arrays have the steps first, so that each step's part of them is contiguous: hidden_states
     has all states from the first one, 0, on. A masked step leaves the state as it was; x is 0
     there.
+
+    Parameters
+    ----------
+    weight_shape : tuple of int
+        Of the recurrent weight, (U, gates * U).
     """
 
     input_weight: Array
@@ -41,7 +46,6 @@ class Recurrent(Operation):
         last_only: bool,
         mask: Array | None,
     ) -> None:
-        """weight_shape: of the recurrent weight, (U, gates * U)."""
         super().__init__(shape, dtype)
         self._examples, self._length, features = shape
         self._units, self._columns = weight_shape

@@ -19,10 +19,18 @@ SHARE = 1 / 16
 
 
 class ColumnSums:
-    """The sum of each column of some arrays, which are taken in turn, block by block."""
+    """The sum of each column of some arrays, which are taken in turn, block by block.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    kind : str
+        The arrays' type.
+    arrays : int
+        How many.
+    """
 
     def __init__(self, blocks: Blocks, kind: str, arrays: int) -> None:
-        """kind: the arrays' type. arrays: how many."""
         self._taken, self._arrays, features = 0, arrays, blocks.features
         if ("sums", kind) not in blocks.made:
             blocks.made["sums", kind] = [_BlockSum(size, features, kind) for size in blocks.sizes]

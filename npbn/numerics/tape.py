@@ -50,9 +50,19 @@ class Line(NamedTuple):
 class Block:
     """The calls of one layer's pass, or of another part of a step.
 
-    title: what it is. lines: the calls. Where `runs` is True, they can be made again on `arrays`:
-    exec(block.source, {"np": numpy, **block.arrays}). They cannot where there are loops, of which
-    the first round is shown, random draws or readers' layers.
+    Where `runs` is True, they can be made again on `arrays`::
+
+        exec(block.source, {"np": numpy, **block.arrays})
+
+    They cannot where there are loops, of which the first round is shown, random draws or readers'
+    layers.
+
+    Attributes
+    ----------
+    title : str
+        What it is.
+    lines : list of Line
+        The calls.
     """
 
     def __init__(self, title: str, names: "_Names") -> None:
@@ -88,7 +98,10 @@ class Tape:
 
     print(tape) shows them, a block a pass, with the type and shape that each call makes. A name is
     what the operation at work calls an array; a view is an expression of the array it is a view of.
-    blocks: a list of Block. calls: how many calls were made in all.
+
+    Attributes
+    ----------
+    blocks : list of Block
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Windows: what a kernel sees of images (N, *space, C) at each place where it is laid."""
+"""Windows: what a kernel sees of images ``(N, *space, C)`` at each place where it is laid."""
 
 import math
 from collections.abc import Iterator
@@ -23,8 +23,21 @@ SHORT = 16
 class Windows:
     """Where a kernel is laid along each axis of images, and how many times.
 
-    space, size, stride, dilation: of the images and of the kernel, a number an axis.
-    before, after: how many pixels are added on each side. count: how many windows there are.
+    Parameters
+    ----------
+    name : str
+        The argument that a ValueError names, where no window fits.
+    space, size, stride, dilation : tuple of int
+        Of the images and of the kernel, a number an axis.
+    padding : Padding
+        As `_checks.padding` returns it.
+
+    Attributes
+    ----------
+    before, after : tuple of int
+        How many pixels are added on each side.
+    count : tuple of int
+        How many windows there are.
     """
 
     def __init__(
@@ -36,7 +49,6 @@ class Windows:
         padding: checks.Padding,
         dilation: tuple[int, ...],
     ) -> None:
-        """padding: as `_checks.padding` returns it. ValueError, of that name, where none fits."""
         self.space, self.size, self.stride, self.dilation = space, size, stride, dilation
         self.reach = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
         if padding == "same":
@@ -98,7 +110,7 @@ class Windows:
             )
 
     def pixels(self) -> Array:
-        """How many pixels of an image are in each window, (*count,)."""
+        """How many pixels of an image are in each window, ``(*count,)``."""
         padding = list(zip(self.before, self.after, strict=True))
         padded = np.pad(np.ones(self.space), padding).reshape(1, *self.padded, 1)
         return np.sum([self.at(padded, place) for place in self.positions()], axis=0)[0, ..., 0]
@@ -113,14 +125,14 @@ class Windows:
         return padded[(slice(None), *(slice(b, b + n) for b, n in bounds))]
 
     def at(self, padded: Array, position: tuple[int, ...]) -> Array:
-        """What all windows have at one place of the kernel: (N, *count, C)."""
+        """What all windows have at one place of the kernel: ``(N, *count, C)``."""
         each = zip(position, self.dilation, self.count, self.stride, strict=True)
         return padded[
             (slice(None), *(slice(p * d, p * d + (n - 1) * s + 1, s) for p, d, n, s in each))
         ]
 
     def view(self, padded: Array) -> Array:
-        """All windows: (N, *count, *size, C)."""
+        """All windows: ``(N, *count, *size, C)``."""
         first, *along, last = padded.strides
         shape = (len(padded), *self.count, *self.size, padded.shape[-1])
         strides = [
@@ -152,8 +164,13 @@ class PaddedImages(Workspace):
 class Part(NamedTuple):
     """The patches of some windows: those on some images, in some lines of windows.
 
-    patches: (groups, windows, height * width * C / groups). rows: which of all windows they are.
-    seen: the patches as (groups, images, lines, windows a line, height, width, C / groups).
+    Attributes
+    ----------
+    patches : (groups, windows, height * width * C / groups) array
+    rows : slice
+        Which of all windows they are.
+    seen : (groups, images, lines, windows a line, height, width, C / groups) array
+        The patches.
     """
 
     patches: Array

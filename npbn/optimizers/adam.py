@@ -12,16 +12,28 @@ from npbn.optimizers.settings import LearningRate
 class Adam(Optimizer):
     """The mean gradient over its usual size, both from means that forget.
 
+    ::
+
         mean = beta_1 * mean + (1 - beta_1) * gradient                   from 0
         mean_square = beta_2 * mean_square + (1 - beta_2) * gradient**2  from 0
         direction = mean / (1 - beta_1**(t + 1))
                     / (sqrt(mean_square / (1 - beta_2**(t + 1))) + epsilon)
 
     The divisors undo the start from 0. So it is for every gradient whose square the type holds; a
-    larger one, above 1.8e19 in float32, leaves NaN behind: the loss shows it. Epsilon, 1e-30 at
-    least, stands outside the root of the corrected mean, as in the paper and PyTorch; Keras adds it
-    before the correction.
-    Source: Kingma and Ba, Adam, 2015, Algorithm 1 (whose t is this t + 1).
+    larger one, above 1.8e19 in float32, leaves NaN behind: the loss shows it. Epsilon stands
+    outside the root of the corrected mean, as in the paper and PyTorch; Keras adds it before the
+    correction.
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, max_norm
+        As for `Optimizer`.
+    beta_1, beta_2 : float, from 0 to below 1
+    epsilon : float, at least 1e-30
+
+    References
+    ----------
+    Kingma and Ba, Adam, 2015, Algorithm 1 (whose t is this t + 1).
     """
 
     @Setting

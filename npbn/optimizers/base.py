@@ -33,7 +33,9 @@ SWEEP_EVERY = 64
 
 
 class Optimizer(Settings):
-    """What SGD, RMSProp and Adam have in common. Update t (0, 1, 2, ...) is
+    """What SGD, RMSProp and Adam have in common.
+
+    Update t (0, 1, 2, ...) is::
 
         gradient = gradient * max_norm / norm             if norm, its 2-norm, is above max_norm
         gradient = gradient + weight_decay * parameters   where weights decay
@@ -41,19 +43,33 @@ class Optimizer(Settings):
 
     The direction is what they differ in: the gradient itself, or one made of it and earlier ones.
 
-    learning_rate: a number; a function of t, called before the update; or a vector, one rate for
-        each parameter, in which 0 keeps a parameter as it is. None of them below 0.
-    weight_decay: L2 regularization, the gradient of weight_decay / 2 * sum(parameters**2).
-    max_norm: limits the gradient before the decay is added, as clipping between backward and the
-        update does in PyTorch. A gradient with an infinity or NaN has no norm and stays as it is:
-        the loss shows it. None: no limit.
+    Parameters
+    ----------
+    learning_rate : float, function or array
+        A number; a function of t, called before the update; or a vector, one rate for each
+        parameter, in which 0 keeps a parameter as it is. None of them below 0.
+    weight_decay : float
+        L2 regularization, the gradient of weight_decay / 2 * sum(parameters**2).
+    max_norm : float or None
+        Limits the gradient before the decay is added, as clipping between backward and the update
+        does in PyTorch. A gradient with an infinity or NaN has no norm and stays as it is: the loss
+        shows it. None: no limit.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting of another type or range.
+    AttributeError
+        For one that there is not.
+
+    Notes
+    -----
     One that remembers something, or whose schedule counts, belongs to the network of its first
     step: for another one `step` is a ValueError. A copy, and one that goes on from `load_state`,
     belongs to the network that it meets next.
 
-    All settings may be set later, too, and hold from the next update on. They are checked wherever
-    they are set: ValueError or TypeError, and for one that there is not, AttributeError.
+    All settings may be set later, too, where they are checked likewise, and hold from the next
+    update on.
     """
 
     @Setting
@@ -100,9 +116,18 @@ class Optimizer(Settings):
     def step(self, network: Any) -> None:
         """One update of a network, after its backward pass. Weight decay is for weights alone.
 
-        network: has parameter_vector, gradient_vector and slices, a mapping like "1.gamma" -> its
-            slice of the vectors; what is called "weight" after the last point decays. TypeError
-            for what has none of these, ValueError for another network than before (see `bind`).
+        Parameters
+        ----------
+        network : Sequential
+            Or what has parameter_vector, gradient_vector and slices, a mapping like "1.gamma" ->
+            its slice of the vectors; what is called "weight" after the last point decays.
+
+        Raises
+        ------
+        TypeError
+            For what has none of these.
+        ValueError
+            For another network than before (see `bind`).
         """
         try:
             parameters, gradients = network.parameter_vector, network.gradient_vector
@@ -116,7 +141,10 @@ class Optimizer(Settings):
     def bind(self, network: Any) -> None:
         """Belong to this network, as from the first step on.
 
-        ValueError where what is remembered, or the count that a schedule reads, is another's.
+        Raises
+        ------
+        ValueError
+            Where what is remembered, or the count that a schedule reads, is another's.
         """
         if self._bound is not None and self._bound() is network:
             return
@@ -140,12 +168,21 @@ class Optimizer(Settings):
     def update(self, parameters: Array, gradients: Array, *, decay: Array | None = None) -> None:
         """One update: parameters are changed in place, gradients never.
 
-        parameters: ndarray, shape (n,), float32 or float64, contiguous; gradients: likewise, apart.
-        decay: shape (n,), 1 for parameters that weight_decay applies to, else 0. None: all of them.
+        Not-finite numbers pass without a warning. Only the first update of these arrays allocates
+        any.
 
-        The first update fixes length and type; others are refused later. ValueError or TypeError
-        before anything has changed. Not-finite numbers pass without a warning. Only the first
-        update of these arrays allocates any.
+        Parameters
+        ----------
+        parameters : (n,) array, float32 or float64, contiguous
+            The first update fixes length and type; others are refused later.
+        gradients : (n,) array, of the same type, apart from parameters
+        decay : (n,) array, optional
+            1 for parameters that weight_decay applies to, else 0. None: all of them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For other arrays, before anything has changed.
         """
         if not self._knows(parameters, gradients, decay):
             self._check(parameters, gradients, decay)
@@ -155,8 +192,10 @@ class Optimizer(Settings):
     def next_rate(self) -> float | Array:
         """The learning rate of the next update; a schedule is asked for it once.
 
-        ValueError or TypeError where a schedule's value is none: a training step asks before it
-        changes anything.
+        Raises
+        ------
+        TypeError, ValueError
+            Where a schedule's value is none: a training step asks before it changes anything.
         """
         rate, t = self.learning_rate, self._iterations
         if not callable(rate):
@@ -172,8 +211,10 @@ class Optimizer(Settings):
     def load_state(self, iterations: int, arrays: Mapping[str, Array]) -> None:
         """Go on where an optimizer with these .iterations and .state was; arrays are copied.
 
-        ValueError or TypeError, and nothing has changed, if the names, shapes or types are not
-        those of this optimizer.
+        Raises
+        ------
+        TypeError, ValueError
+            And nothing has changed, if the names, shapes or types are not those of this optimizer.
         """
         iterations = integer("iterations", iterations, minimum=0)
         if iterations >= 2**63:  # which no run reaches, and whose powers no float holds

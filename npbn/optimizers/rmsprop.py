@@ -11,13 +11,25 @@ from npbn.optimizers.settings import LearningRate
 class RMSProp(Optimizer):
     """Every parameter's gradient over its usual size, a root mean square that forgets.
 
+    ::
+
         mean_square = rho * mean_square + (1 - rho) * gradient**2        from 0
         direction = gradient / (sqrt(mean_square) + epsilon)
 
     So it is for every gradient whose square the type holds; a larger one, above 1.8e19 in float32,
-    leaves NaN behind: the loss shows it. Epsilon, 1e-30 at least, stands outside the root, as in
-    PyTorch; in Keras 3 inside, where 1e-7 does far more.
-    Source: Tieleman and Hinton, lecture 6.5, Coursera, 2012; not centred, no momentum.
+    leaves NaN behind: the loss shows it. Epsilon stands outside the root, as in PyTorch; in Keras 3
+    inside, where 1e-7 does far more.
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, max_norm
+        As for `Optimizer`.
+    rho : float, from 0 to below 1
+    epsilon : float, at least 1e-30
+
+    References
+    ----------
+    Tieleman and Hinton, lecture 6.5, Coursera, 2012; not centred, no momentum.
     """
 
     @Setting

@@ -11,13 +11,28 @@ from npbn.optimizers.settings import LearningRate
 class SGD(Optimizer):
     """Gradient descent, on request with momentum.
 
+    ::
+
         direction = gradient                              without momentum, else
         velocity = momentum * velocity + gradient         from 0
         direction = velocity, or with nesterov: gradient + momentum * velocity
 
-    Source: Sutskever et al., On the importance of initialization and momentum, 2013, in PyTorch's
-    form. Keras keeps learning_rate * velocity: the same unless the rate changes on the way.
+    Keras keeps learning_rate * velocity: the same unless the rate changes on the way.
 
+    Parameters
+    ----------
+    learning_rate, weight_decay, max_norm
+        As for `Optimizer`.
+    momentum : float, from 0 to below 1
+    nesterov : bool
+        It needs a momentum above 0.
+
+    References
+    ----------
+    Sutskever et al., On the importance of initialization and momentum, 2013, in PyTorch's form.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> parameters, gradients = np.array([1.0, 2.0]), np.array([10.0, -10.0])
     >>> SGD(0.1).update(parameters, gradients)

@@ -1,9 +1,9 @@
 """The equations as they are printed, for reading and for checking everything else against.
 
 No buffers, no tricks, no argument checks, any float type (also np.longdouble). The operations have
-the names and arguments that they have in `npbn.functional`, less `out=`. Here alone are
-update_population, one step of a running average, and merge_statistics and
-synchronized_batch_norm_backward, for a batch that lies in shards.
+the names and arguments that they have in `npbn.functional`, less ``out=``. Here alone are
+`update_population`, one step of a running average, and `merge_statistics` and
+`synchronized_batch_norm_backward`, for a batch that lies in shards.
 """
 
 from npbn.reference.activations import (

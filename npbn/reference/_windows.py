@@ -1,4 +1,4 @@
-"""Where a kernel lies on images (N, *space, C): what convolution and pooling have in common."""
+"""Where a kernel lies on images ``(N, *space, C)``: what convolution and pooling have in common."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -47,7 +47,7 @@ def leaky_relu_backward(dy: Array, cache: LeakyReLUCache) -> Array:
 def sigmoid_forward(x: Array) -> tuple[Array, SigmoidCache]:
     """y = 1 / (1 + exp(-x)). Returns y and the cache.
 
-    Written as exp(-max(-x, 0)) / (1 + exp(-|x|)), so that no exponential can overflow. 1 - y is
+    Written as exp(-max(-x, 0)) / (1 + exp(-abs(x))), so that no exponential can overflow. 1 - y is
     that of -x, which has digits left where y has been rounded to 1.
     """
     y = np.exp(-np.maximum(-x, 0)) / (1 + np.exp(-np.abs(x)))

@@ -26,6 +26,8 @@ def batch_norm_forward(
 ) -> tuple[Array, BatchNormCache]:
     """Normalize x over every axis but the last, then scale and shift.
 
+    ::
+
         mean     = sum(x) / m
         variance = sum((x - mean)^2) / m
         x_hat    = (x - mean) / sqrt(variance + epsilon)
@@ -50,6 +52,8 @@ def batch_norm_forward(
 
 def batch_norm_backward(dy: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta: the six formulas of the paper's section 3, in its order.
+
+    ::
 
         dx_hat    = dy * gamma
         dvariance = sum(dx_hat * (x - mean)) * (-1/2) * (variance + epsilon)^(-3/2)
@@ -84,6 +88,8 @@ def batch_norm_inference(
 ) -> Array:
     """Normalize x with given statistics, those of the population.
 
+    ::
+
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     x (..., D), the others (D,). Returns y, shaped like x. Algorithm 2 of the paper.
@@ -102,6 +108,8 @@ def batch_norm_inference_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta where the statistics are constants.
 
+    ::
+
         dx     = dy * gamma / sqrt(variance + epsilon)
         dgamma = sum(dy * (x - mean) / sqrt(variance + epsilon))
         dbeta  = sum(dy)
@@ -119,6 +127,8 @@ def batch_norm_inference_backward(
 def update_population(population: Array, batch: Array, *, momentum: float = 0.99) -> Array:
     """One step of a running average, of the mean or of the variance.
 
+    ::
+
         population = momentum * population + (1 - momentum) * batch
 
     This is the momentum of Keras; PyTorch's is 1 - momentum. Both (D,); returns a new (D,).
@@ -129,15 +139,26 @@ def update_population(population: Array, batch: Array, *, momentum: float = 0.99
 def merge_statistics(shards: Iterable[tuple[int, Array, Array]]) -> tuple[int, Array, Array]:
     """The statistics of a batch from those of its shards: synchronized batch normalization.
 
+    ::
+
         count    = sum(count_i)
         mean     = sum(count_i * mean_i) / count
         variance = sum(count_i * (variance_i + (mean_i - mean)^2)) / count
 
-    shards: of each its count, the number of values per feature, at least 1, and its mean and biased
-    variance, both (D,). Returns the same three of all; of float32 in float64. Shards may differ in
-    size, and what was merged may be merged again. Forward, batch_norm_inference with these
-    normalizes each shard; synchronized_batch_norm_backward goes back. Chan, Golub & LeVeque 1979,
-    for any number of shards.
+    Forward, `batch_norm_inference` with these normalizes each shard;
+    `synchronized_batch_norm_backward` goes back. Chan, Golub & LeVeque 1979, for any number of
+    shards.
+
+    Parameters
+    ----------
+    shards : iterable of (count, mean, variance)
+        Of each the number of values per feature, at least 1, and the mean and the biased variance,
+        both (D,). They may differ in size, and what was merged may be merged again.
+
+    Returns
+    -------
+    count, mean, variance : int and two (D,) arrays
+        The same three of all; of float32 in float64.
     """
     counts, means, variances = map(np.asarray, zip(*shards, strict=True))
     count = counts.sum()
@@ -161,12 +182,28 @@ def synchronized_batch_norm_backward(
 ) -> Array:
     """The gradient of one shard's x, from sums over all shards.
 
+    ::
+
         dx = gamma / sqrt(variance + epsilon) * (dy - dbeta / count - x_hat * dgamma / count)
 
-    with x_hat = (x - mean) / sqrt(variance + epsilon). dy and x (..., D) are the shard's; count,
-    mean and variance (D,) the merged ones. dgamma = sum(dy * x_hat) and dbeta = sum(dy), (D,), run
-    over all shards: add up what batch_norm_inference_backward gives of each with the merged
-    statistics. Returns dx, shaped like x. Zhang et al. 2018; Peng et al. 2018.
+    with x_hat = (x - mean) / sqrt(variance + epsilon). Zhang et al. 2018; Peng et al. 2018.
+
+    Parameters
+    ----------
+    dy, x : (..., D) array
+        The shard's.
+    gamma : (D,) array
+    count : int
+    mean, variance : (D,) array
+        The merged ones.
+    dgamma, dbeta : (D,) array
+        sum(dy * x_hat) and sum(dy) over all shards: add up what `batch_norm_inference_backward`
+        gives of each with the merged statistics.
+    epsilon : float
+
+    Returns
+    -------
+    dx : array like x
     """
     std = np.sqrt(variance + epsilon)
     x_hat = (x - mean) / std

@@ -61,16 +61,20 @@ def batch_norm_lstm_forward(
 ) -> tuple[Array, BatchNormLSTMCache]:
     """The state h after each step, from h = 0 and c = 0.
 
+    ::
+
         z   = BN(x_t @ input_weight; input_gamma, 0)
               + BN(h_(t-1) @ recurrent_weight; recurrent_gamma, 0) + bias
         c_t = sigmoid(z_f) * c_(t-1) + sigmoid(z_i) * tanh(z_g)
         h_t = sigmoid(z_o) * tanh(BN(c_t; cell_gamma, cell_beta))
 
-    BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta, over the examples, at
-    each step by itself. x (N, T, D), the others as for lstm_forward; input_gamma and
-    recurrent_gamma (4 * U,), cell_gamma and cell_beta (U,). Returns y (N, T, U), or with last_only
-    h_T, (N, U), and the cache. mask (N, T): where it is False there is no step; nothing counts in
-    the statistics, and h and c stay as they were. Cooijmans et al. 2016, equations 6 to 8.
+        BN(a; gamma, beta) = gamma * (a - mean) / sqrt(variance + epsilon) + beta
+
+    BN is over the examples, at each step by itself. x (N, T, D), the others as for lstm_forward;
+    input_gamma and recurrent_gamma (4 * U,), cell_gamma and cell_beta (U,). Returns y (N, T, U), or
+    with last_only h_T, (N, U), and the cache. mask (N, T): where it is False there is no step;
+    nothing counts in the statistics, and h and c stay as they were. Cooijmans et al. 2016,
+    equations 6 to 8.
     """
     parameters = {
         "input_weight": input_weight,
@@ -93,6 +97,8 @@ def batch_norm_lstm_forward(
 
 def batch_norm_lstm_backward(dy: Array, cache: BatchNormLSTMCache) -> tuple[Array, ...]:
     """The gradients, back through time: as those of an LSTM, and through the normalizations.
+
+    ::
 
         du = dh * o * (1 - tanh(u)^2),  dc = what step t + 1 hands back + BN's dx of du
         da_x, da_h = BN's dx of dz, each with its own statistics

@@ -40,6 +40,8 @@ def batch_renorm_corrections(
 ) -> Array:
     """r and d, which lead from the batch's statistics to the population's.
 
+    ::
+
         mean_B = sum(x) / m
         std_B  = sqrt(epsilon + sum((x - mean_B)^2) / m)
         r      = clip(std_B / std, 1 / r_max, r_max)
@@ -61,6 +63,8 @@ def batch_renorm_forward(
 ) -> tuple[Array, BatchRenormCache]:
     """Normalize x by the batch's statistics, correct that by r and d, then scale and shift.
 
+    ::
+
         x_hat = (x - mean_B) / std_B * r + d
         y     = gamma * x_hat + beta
 
@@ -76,6 +80,8 @@ def batch_renorm_forward(
 
 def batch_renorm_backward(dy: Array, cache: BatchRenormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta; r and d are constants.
+
+    ::
 
         dx     = batch norm's of dy * gamma * r
         dgamma = sum(dy * x_hat)

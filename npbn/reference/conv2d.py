@@ -32,7 +32,12 @@ def conv2d_forward(
     dilation: Any = 1,
     groups: int = 1,
 ) -> tuple[Array, Conv2DCache]:
-    """y[n, h, w] = sum over i, j of padded[n, h * stride + i * dilation, ...] @ weight[i, j] + bias
+    """The convolution of images with a kernel.
+
+    ::
+
+        y[n, h, w] = sum over i, j of padded[n, h * stride + i * dilation, ...] @ weight[i, j]
+                     + bias
 
     x (N, H, W, C), weight (height, width, C / groups, out), bias (out,) or None; each group of
     outputs sees its own group of channels. Returns y (N, H', W', out) and the cache.
@@ -53,7 +58,9 @@ def conv2d_forward(
 
 
 def conv2d_backward(dy: Array, cache: Conv2DCache) -> tuple[Array, Array, Array | None]:
-    """Each pixel that went into y gets its share of dy, and each weight what it was laid on:
+    """Each pixel that went into y gets its share of dy, and each weight what it was laid on.
+
+    ::
 
         dx[n, h * stride + i * dilation, ...] += dy[n, h, w] @ weight[i, j]'
         dweight[i, j] = sum over n, h, w of x[n, h * stride + i * dilation, ...]' @ dy[n, h, w]

@@ -30,6 +30,8 @@ def dense_forward(x: Array, weight: Array, bias: Array | None = None) -> tuple[A
 def dense_backward(dy: Array, cache: DenseCache) -> tuple[Array, Array, Array | None]:
     """The gradients of x, weight and bias.
 
+    ::
+
         dx      = dy @ weight'
         dweight = x' @ dy           summed over every axis but the last
         dbias   = sum(dy)           None where the layer has no bias

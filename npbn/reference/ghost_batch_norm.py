@@ -32,6 +32,8 @@ def ghost_batch_norm_forward(
 ) -> tuple[Array, GhostBatchNormCache]:
     """Cut x along its first axis into ghost batches, and normalize each by its own statistics.
 
+    ::
+
         x_g = x[g * ghost_size : (g + 1) * ghost_size]
         y_g = gamma * (x_g - mean(x_g)) / sqrt(variance(x_g) + epsilon) + beta
 
@@ -49,6 +51,8 @@ def ghost_batch_norm_forward(
 
 def ghost_batch_norm_backward(dy: Array, cache: GhostBatchNormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta: batch norm's of each ghost batch, the latter two's sums.
+
+    ::
 
         dx_g, dgamma_g, dbeta_g = batch_norm_backward(dy_g, cache_g)
         dgamma = sum over g of dgamma_g

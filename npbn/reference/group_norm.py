@@ -24,6 +24,8 @@ def group_norm_forward(
 ) -> tuple[Array, GroupNormCache]:
     """Normalize each example over all places and the channels of a group, then scale and shift.
 
+    ::
+
         mean     = sum(x) / m                   over the places and the channels of the group
         variance = sum((x - mean)^2) / m
         x_hat    = (x - mean) / sqrt(variance + epsilon)
@@ -42,6 +44,8 @@ def group_norm_forward(
 
 def group_norm_backward(dy: Array, cache: GroupNormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
+
+    ::
 
         dx_hat = dy * gamma
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std

@@ -21,6 +21,8 @@ def instance_norm_forward(
 ) -> tuple[Array, InstanceNormCache]:
     """Normalize each channel of each example over all places, then scale and shift each channel.
 
+    ::
+
         mean     = sum(x) / m                   over every axis but the first and the last
         variance = sum((x - mean)^2) / m
         x_hat    = (x - mean) / sqrt(variance + epsilon)
@@ -39,6 +41,8 @@ def instance_norm_forward(
 
 def instance_norm_backward(dy: Array, cache: InstanceNormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
+
+    ::
 
         dx_hat = dy * gamma
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std

@@ -21,6 +21,8 @@ def layer_norm_forward(
 ) -> tuple[Array, LayerNormCache]:
     """Normalize each row over the last axis, then scale and shift each feature.
 
+    ::
+
         mean     = sum(x) / D                   over the last axis
         variance = sum((x - mean)^2) / D
         x_hat    = (x - mean) / sqrt(variance + epsilon)
@@ -37,6 +39,8 @@ def layer_norm_forward(
 
 def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
+
+    ::
 
         dx_hat = dy * gamma
         dx     = (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)) / std

@@ -39,6 +39,8 @@ def softmax_cross_entropy(
 ) -> tuple[Any, ...]:
     """The mean over all labels of -log(softmax(logits)[label]), and its gradient.
 
+    ::
+
         loss    = -mean(log p[label])        with p = softmax(logits)
         dlogits = (p - one_hot(labels)) / N
 
@@ -71,6 +73,8 @@ def negative_log_likelihood(
 ) -> tuple[Any, Array]:
     """The mean over all labels of -log_probabilities[label], and its gradient.
 
+    ::
+
         losses = -sum_c t_c log_p_c,    t_c = w_c ((1 - s) one_hot(label)_c + s / classes)
         loss   = sum(losses) / sum(w[label])
         dlog_p = -t / sum(w[label])
@@ -96,6 +100,8 @@ def negative_log_likelihood(
 
 def squared_error(y: Array, target: Array) -> tuple[float, Array]:
     """Half the sum of squares, as a mean over the batch, and its gradient.
+
+    ::
 
         loss = sum((y - target)^2) / (2 N)
         dy   = (y - target) / N

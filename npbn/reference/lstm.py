@@ -36,6 +36,8 @@ def lstm_forward(
 ) -> tuple[Array, LSTMCache]:
     """The state h after each step, from h = 0 and c = 0.
 
+    ::
+
         z_i, z_f, z_g, z_o = x_t @ input_weight + h_(t-1) @ recurrent_weight + bias
         i = sigmoid(z_i)    how much is written
         f = sigmoid(z_f)    how much is kept
@@ -72,6 +74,8 @@ def lstm_forward(
 
 def lstm_backward(dy: Array, cache: LSTMCache) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
+
+    ::
 
         dh   = dy_t + what step t + 1 hands back
         dc   = what step t + 1 hands back + dh * o * (1 - tanh(c_t)^2)

@@ -21,6 +21,8 @@ def rms_norm_forward(
 ) -> tuple[Array, RMSNormCache]:
     """Divide each row by its root mean square, then scale each feature.
 
+    ::
+
         rms   = sqrt(mean(x^2) + epsilon)       over the last axis
         x_hat = x / rms
         y     = gamma * x_hat
@@ -34,6 +36,8 @@ def rms_norm_forward(
 
 def rms_norm_backward(dy: Array, cache: RMSNormCache) -> tuple[Array, Array]:
     """The gradients of x and gamma.
+
+    ::
 
         dx_hat = dy * gamma
         dx     = (dx_hat - x_hat * mean(dx_hat * x_hat)) / rms      the mean over the last axis

@@ -30,6 +30,8 @@ def rnn_forward(
 ) -> tuple[Array, RNNCache]:
     """The state h after each step, from h = 0.
 
+    ::
+
         h_t = tanh(x_t @ input_weight + h_(t-1) @ recurrent_weight + bias)
 
     x (N, T, D), input_weight (D, U), recurrent_weight (U, U), bias (U,). Returns y (N, T, U), which
@@ -50,6 +52,8 @@ def rnn_forward(
 
 def rnn_backward(dy: Array, cache: RNNCache) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
+
+    ::
 
         dh                = dy_t + what step t + 1 hands back
         dz                = dh * (1 - h_t^2)
