@@ -63,7 +63,7 @@ def memory_of(call):
 def in_threads(functions):
     """What the functions return, all running at once and taking turns often."""
     found = [None] * len(functions)
-    together = threading.Barrier(len(functions), timeout=10)
+    together = threading.Barrier(len(functions) + 1, timeout=30)
 
     def run(place):
         together.wait()
@@ -72,12 +72,14 @@ def in_threads(functions):
         except BaseException as error:
             found[place] = error
 
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(functions))]
+    for each in threads:
+        each.start()
+    # Not before: where coverage is measured, threads that start must not be interrupted as often.
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=run, args=(n,)) for n in range(len(functions))]
-        for each in threads:
-            each.start()
+        together.wait()
         for each in threads:
             each.join()
     finally:

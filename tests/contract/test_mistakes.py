@@ -14,6 +14,20 @@ each_operation = pytest.mark.parametrize("operation", MISTAKES)
 each_mistake = pytest.mark.parametrize("mistake", ALL.values(), ids=ALL)
 
 
+def a_share(mistakes, one_in=6):
+    """Of the mistakes over time, whose checks take longest, one in six, and all with -m slow."""
+    over_time = [name for name, each in mistakes.items() if is_recurrent(each.operation)]
+    later = {name for place, name in enumerate(over_time) if place % one_in}
+    return [
+        pytest.param(each, id=name, marks=[pytest.mark.slow] if name in later else [])
+        for name, each in mistakes.items()
+    ]
+
+
+def is_recurrent(operation):
+    return "recurrent_weight" in CASES[operation].parameters
+
+
 def check(student):
     """The report, in which the student's x is called dx, whatever the operation calls it."""
     return gradient_check(student, student.x)
@@ -56,7 +70,7 @@ def test_the_right_derivation_passes_in_every_shape_that_mistakes_have():
         assert check(student), mistake
 
 
-@each_mistake
+@pytest.mark.parametrize("mistake", a_share(ALL))
 def test_every_mistake_is_found(mistake):
     names = found(Student(mistake.operation, mistake))
     # A wrong y makes the right gradients wrong ones.

@@ -121,7 +121,7 @@ def assert_near(found, expected):
 
 
 @each_kind
-@settings(derandomize=True, max_examples=100)
+@settings(derandomize=True, max_examples=50)
 @given(data=st.data())
 def test_all_nestings_compute_what_their_layers_do_by_hand(makers, shape, data):
     outer = data.draw(st.sampled_from([Sequential, Residual]))

@@ -24,7 +24,7 @@ from npbn import (
 )
 from npbn.numerics import windows
 
-bounded = settings(derandomize=True, max_examples=120)
+bounded = settings(derandomize=True, max_examples=50)
 
 
 def normal(shape, dtype=np.float64, seed=0):

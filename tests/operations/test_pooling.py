@@ -24,7 +24,7 @@ from npbn import (
 )
 from npbn.functional import pooling
 
-bounded = settings(derandomize=True, max_examples=120)
+bounded = settings(derandomize=True, max_examples=50)
 INFINITY = np.inf
 
 
