@@ -3,7 +3,9 @@
 What is text is escaped; a Markup is HTML already, and stays as it is.
 """
 
+import dataclasses
 import html
+import reprlib
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -86,6 +88,12 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: Any 
         f'<table style="border-collapse: collapse; margin: .4em 0">{above}{head}'
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def fields(instance: Any) -> Markup:
+    """A dataclass's fields, long ones shortened."""
+    given = ((each.name, getattr(instance, each.name)) for each in dataclasses.fields(instance))
+    return table((), [(name, code(reprlib.repr(value))) for name, value in given])
 
 
 _CAPTION = '<caption style="text-align: left; color: inherit; padding: .2em .7em">'
