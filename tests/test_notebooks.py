@@ -61,6 +61,8 @@ def record():
 
 
 FIGURES = {
+    "batch_norm_graph": lambda: plotting.batch_norm_graph(X, *np.ones((2, 4), np.float32), X),
+    "batch_norm_projection": lambda: plotting.batch_norm_projection(X, np.ones(4, np.float32), X),
     "training_accuracies": lambda: plotting.training_accuracies(CURVES, 500),
     "history": lambda: plotting.history(History(losses=[2.0, 1.0])),
     "activation_histograms": lambda: plotting.activation_histograms(
