@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from npbn import BatchNorm, Dense, ReLU, Sequential
+from npbn.layers.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding_an_operation.md").read_text(encoding="utf-8")
@@ -56,3 +60,49 @@ def test_the_tests_that_it_names_are_there():
     names = set(re.findall(r"`(test_\w+)`", PAGE))
     assert len(names) > 5
     assert {name for name in names if f"def {name}(" not in tests} == set()
+
+
+COMING_FROM = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+SECTIONS = re.split(r"^## ", COMING_FROM, flags=re.M)[1:]
+
+
+def test_coming_from_shows_the_table_of_presets():
+    rows = [
+        f'| `"{origin}"` | {each.momentum:g} | {each.epsilon:g} | from {each.first_variance:g}, '
+        f"over {'m - 1' if each.unbiased_population else 'm'} |"
+        for origin, each in PRESETS.items()
+    ]
+    assert re.findall(r'^\| `".*', COMING_FROM, flags=re.M) == rows
+
+
+def test_coming_from_has_a_section_for_each_preset():
+    used = [re.findall(r'BatchNorm\.like\("(\w+)"', section) for section in SECTIONS]
+    assert [set(each) for each in used[1:]] == [{origin} for origin in PRESETS]
+    for section in SECTIONS[1:]:
+        assert "```text\n" in section
+        assert "```python\n" in section
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", COMING_FROM, re.DOTALL))
+def test_what_coming_from_shows_runs(code, capsys):
+    exec(code, {"__name__": "page"})
+    printed = capsys.readouterr().out
+    if code.startswith("from npbn import BatchNorm\n\nprint"):
+        assert f"```text\n{printed}```" in COMING_FROM
+
+
+def test_the_page_takes_over_what_pytorch_trained():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    (code,) = re.findall(r"```python\n([^`]*def take_over.*?)```", COMING_FROM, re.DOTALL)
+    exec(code, page := {})
+    linear, norm = torch.nn.Linear, torch.nn.BatchNorm1d
+    model = torch.nn.Sequential(linear(6, 5), norm(5), torch.nn.ReLU(), linear(5, 3))
+    x = np.random.default_rng(0).standard_normal((20, 6), dtype=np.float32)
+    for _ in range(3):
+        model(torch.from_numpy(x))
+    layers = [Dense(6, 5), BatchNorm.like("pytorch", 5), ReLU(), Dense(5, 3)]
+    network = Sequential(layers)
+    page["take_over"](network, {name: each.numpy() for name, each in model.state_dict().items()})
+    with torch.no_grad():
+        wanted = model.eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(network.forward(x), wanted, rtol=1e-5, atol=1e-6)

@@ -18,11 +18,13 @@ EACH_MODULE = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(ROOT).as_posix() for path in MODULES]
 )
 
-# Every room, top to bottom, and which of the rooms above it may import, beside _checks, which only
-# reference may not. None: all of them.
+# What every room but reference may import beside the rooms above it.
+FOR_ALL = {"_checks", "_html"}
+# Every room, top to bottom, and which of the rooms above it may import. None: all of them.
 NETWORKS = {"numerics", "functional", "checkpoint", "layers", "network"}
 MAY_IMPORT = {
     "_checks": set(),
+    "_html": set(),
     "reference": set(),
     "numerics": set(),
     "functional": {"numerics"},
@@ -114,8 +116,8 @@ def test_imports_point_up(path):
     allowed = MAY_IMPORT.get(room, set())
     if allowed is None:
         allowed = set(ROOMS[: ROOMS.index(room)])
-    elif room != "reference":
-        allowed = allowed | {"_checks"}
+    elif room not in {"reference", *FOR_ALL}:
+        allowed = allowed | FOR_ALL
     wrong = []
     for name in imported(path, ast.walk(parse(path))):
         root, _, rest = name.partition(".")

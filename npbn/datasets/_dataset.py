@@ -7,10 +7,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from npbn import _html
+
 Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 DIGITS = tuple("0123456789")
+_PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,9 +38,20 @@ class Dataset:
         return iter((self.train, self.validation, self.test))
 
     def __repr__(self) -> str:
-        names = ("train", "validation", "test")
-        parts = (f"{name}={pair[0].shape}" for name, pair in zip(names, self, strict=True))
+        parts = (f"{name}={pair[0].shape}" for name, pair in zip(_PARTS, self, strict=True))
         return f"Dataset({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, (images, labels) in zip(_PARTS, self, strict=True):
+            count = np.bincount(labels, minlength=len(self.classes)) if len(labels) else [0]
+            between = " to ".join(f"{each:,}" for each in sorted({min(count), max(count)}))
+            rows.append((name, str(images.shape), str(images.dtype), between))
+        classes = (
+            (f"{len(self.classes)} classes: {', '.join(self.classes)}",) if self.classes else ()
+        )
+        header = ("", "images", "type", "images a class")
+        return _html.block(_html.table(header, rows), *map(_html.paragraph, classes))
 
 
 def to_float(images: NDArray[np.uint8], flatten: bool) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from npbn import _checks as checks
+from npbn import _html
 from npbn.layers import BatchNorm, Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 from npbn.layers.initial import normal_weights
 from npbn.network import Sequential
@@ -102,6 +103,9 @@ class Run:
                 if (value := getattr(self, each.name)) != each.default or each.name in always
             }
         )
+
+    def _repr_html_(self) -> str:
+        return _html.block(_html.fields(self))
 
 
 def build(run: Run) -> Sequential:

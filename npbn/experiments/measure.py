@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from npbn import datasets
+from npbn import _html, datasets
 from npbn._checks import Array
 from npbn.datasets import Dataset
 from npbn.experiments.description import Run, build
@@ -55,6 +55,9 @@ class Result:
     diverged_at: int | None
     constant_units: tuple[float, ...]
     digest: str
+
+    def _repr_html_(self) -> str:
+        return _html.block(_html.fields(self))
 
 
 class Interrupted(RuntimeError):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from npbn import _html
 from npbn.experiments.description import Run
 from npbn.experiments.measure import Result
 
@@ -52,6 +53,14 @@ class Record:
         fields = json.loads(line)
         result = None if fields["result"] is None else _made(kinds[1], fields["result"])
         return cls(_made(kinds[0], fields["run"]), result, fields["deaths"], fields["machine"])
+
+    def _repr_html_(self) -> str:
+        died = _html.paragraph(f"no result: its worker has died, {self.deaths} times")
+        return _html.block(
+            _html.fields(self.run),
+            died if self.result is None else _html.fields(self.result),
+            _html.details("machine", _html.table((), list(self.machine.items()))),
+        )
 
 
 def _made(kind: Any, fields: Any) -> Any:

@@ -1,15 +1,17 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from npbn import _checks as checks
 from npbn._checks import Array
 from npbn.functional.batch_norm import BatchNormOperation
 from npbn.layers.batch_norm_layers import VarianceLayer
 from npbn.layers.plan import Mode
+from npbn.layers.presets import PRESETS
 
 
 class BatchNorm(VarianceLayer):
@@ -106,6 +108,48 @@ class BatchNorm(VarianceLayer):
             frozen=frozen,
             dtype=dtype,
         )
+
+    @classmethod
+    def like(cls, origin: str, features: int, **settings: Any) -> Self:
+        """Make one with the settings and start values that a course or framework has.
+
+        What each origin calls its momentum, and how its layers are used, is in
+        docs/coming_from.md. In inference, and in the population statistics, the layer agrees with
+        its original; in training too, except with "makemore", which divides by the root of the
+        batch's variance over m - 1: there y is npbn's times sqrt((m - 1) / m), with an epsilon
+        that is (m - 1) / m as large.
+
+        Parameters
+        ----------
+        origin : str
+            "cs231n", "deep_learning_from_scratch", "dezero", "makemore", "d2l", "pytorch",
+            "keras" or "tensorflow_1".
+        features : int
+            The size of the last axis of x.
+        **settings
+            Any setting of BatchNorm, instead of the origin's: ``dtype=np.float64``.
+
+        Returns
+        -------
+        BatchNorm
+            ``BatchNorm.like("pytorch", 100)`` is ``BatchNorm(100, momentum=0.9, epsilon=1e-05,
+            unbiased_population=True)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an origin that there is not, with a list of those that there are; and as
+            BatchNorm's constructor.
+        """
+        preset = PRESETS[checks.choice("origin", origin, tuple(PRESETS))]
+        usual = {
+            "momentum": preset.momentum,
+            "epsilon": preset.epsilon,
+            "unbiased_population": preset.unbiased_population,
+        }
+        layer = cls(features, **usual | settings)
+        layer.population_variance[...] = preset.first_variance
+        return layer
 
     def _with_batch(
         self, batch: tuple[int, ...], dtype: np.dtype[Any], shape: tuple[int, ...], mode: Mode

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npbn import _checks as checks
+from npbn import _html
 from npbn._checks import Array, Statistics
 from npbn.layers.passes import Pass
 from npbn.layers.plan import LastBatch, Mode, Plan
 from npbn.layers.readers import computing, waiting_batches
 from npbn.layers.running_average import RunningAverage
-from npbn.numerics.read_only_mapping import ReadOnlyMapping
+from npbn.numerics.read_only_mapping import ReadOnlyMapping, table
 from npbn.numerics.sums import all_finite
 
 # Attributes of a run and of an owner: no copy has them.
@@ -489,6 +490,12 @@ class Layer(checks.Settings):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def _repr_html_(self) -> str:
+        arrays = {**self.parameters, **self.state}
+        return _html.block(
+            _html.paragraph(_html.code(repr(self))), *([table(arrays)] if arrays else [])
+        )
 
 
 class ArrayAttribute:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npbn import _html
 from npbn._checks import Array, Statistics
 from npbn.network.loss import Loss
 
@@ -39,16 +40,27 @@ class Evaluation:
     confusion: NDArray[np.intp] | None = None
 
     def __repr__(self) -> str:
+        return f"Evaluation({self.rows:,} rows, {self._found})"
+
+    @property
+    def _found(self) -> str:
         accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}, "
-        return f"Evaluation({self.rows:,} rows, {accuracy}loss {self.loss:.4g})"
+        return f"{accuracy}loss {self.loss:.4g}"
 
     def __str__(self) -> str:
-        accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}, "
-        lines = [f"{self.rows:,} rows: {accuracy}loss {self.loss:.4g}"]
+        lines = [f"{self.rows:,} rows: {self._found}"]
         if self.confusion is not None:
             small = len(self.confusion) <= MOST_CLASSES
             lines += _table(self.confusion) if small else _mistakes(self.confusion)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        parts = [_html.paragraph(f"{self.rows:,} rows: {self._found}")]
+        if self.confusion is not None:
+            small = len(self.confusion) <= MOST_CLASSES
+            as_text = _html.preformatted("\n".join(_mistakes(self.confusion)))
+            parts.append(_html_table(self.confusion) if small else as_text)
+        return _html.block(*parts)
 
 
 def _table(confusion: NDArray[np.intp]) -> list[str]:
@@ -64,6 +76,16 @@ def _table(confusion: NDArray[np.intp]) -> list[str]:
         right = f"{row[label] / total:8.4f}" if total else f"{'-':>8}"
         lines.append(f"{label:5}  {counts}{right}")
     return lines
+
+
+def _html_table(confusion: NDArray[np.intp]) -> _html.Markup:
+    rows = []
+    for label, row in enumerate(confusion):
+        total = int(row.sum())
+        right = row[label] / total if total else None
+        rows.append((_html.strong(label), *(count or None for count in row), right))
+    header = ("label", *range(len(confusion)), "right")
+    return _html.table(header, rows, caption="how many of each label were taken for which class")
 
 
 def _mistakes(confusion: NDArray[np.intp], most: int = 10) -> list[str]:

@@ -10,7 +10,7 @@ from npbn.layers.passes import Pass
 from npbn.layers.plan import Mode, Plan
 from npbn.layers.readers import runs_as_written
 from npbn.layers.running_average import lay_side_by_side
-from npbn.network.summary import checked
+from npbn.network.summary import checked, html_table
 
 
 class LayerList(Layer):
@@ -71,3 +71,6 @@ class LayerList(Layer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self._layers))}])"
+
+    def _repr_html_(self) -> str:
+        return html_table(self)

@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 
 from npbn import _checks as checks
+from npbn import _html
 from npbn.layers.layer import Layer
 from npbn.layers.readers import runs_as_written, within
+from npbn.numerics import read_only_mapping
+
+_HEADER = ("", "layer", "output shape", "parameters")
 
 
 def size(layer: Layer) -> int:
@@ -53,17 +57,39 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
 
 def table(network: Layer) -> str:
     """One line a layer: its place, what it is, the shape of its output, how many parameters."""
-    rows: list[tuple[str, ...]] = [("", "layer", "output shape", "parameters")]
-    rows += _rows(network, ("N", "?"), "")[0]
+    rows = [(*row, f"{count:,}") for *row, count in _rows(network, ("N", "?"), "")[0]]
+    rows.insert(0, _HEADER)
     a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
     lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
+    return "\n".join([*lines, _total(network)])
+
+
+def html_table(network: Layer) -> str:
+    """The same in HTML, and behind it the arrays."""
+    rows = [
+        (name, _html.code(text), shape, count)
+        for name, text, shape, count in _rows(network, ("N", "?"), "")[0]
+    ]
+    arrays = {**network.parameters, **network.state}
+    return _html.block(
+        _html.table(_HEADER, rows),
+        _html.paragraph(_total(network)),
+        *(
+            [_html.details("parameters and state", read_only_mapping.table(arrays))]
+            if arrays
+            else []
+        ),
+    )
+
+
+def _total(network: Layer) -> str:
     dtype = "no type" if network.dtype is None else network.dtype
-    return "\n".join([*lines, f"{size(network):,} parameters, {dtype}"])
+    return f"{size(network):,} parameters, {dtype}"
 
 
-def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[str, ...]], Any]:
+def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[Any, ...]], Any]:
     """Those of the layers within, and the shape that comes of the given one, as far as known."""
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for key, layer in outer._layers_within().items():
         name, text = f"{prefix}{key}", repr(layer)
         if shape is not None:
@@ -74,7 +100,7 @@ def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[str, ...]],
         else:
             below, _ = _rows(layer, None, f"{name}.")
         shown = "" if shape is None else f"({', '.join(map(str, shape))})"
-        rows += [(name, text, shown, f"{size(layer):,}"), *below]
+        rows += [(name, text, shown, size(layer)), *below]
     return rows, shape
 
 

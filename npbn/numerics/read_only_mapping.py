@@ -5,6 +5,8 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from npbn import _html
+
 Value = TypeVar("Value")
 
 
@@ -61,6 +63,25 @@ class ReadOnlyMapping(Mapping[str, Value]):
         shown = (f"{name!r}: {_shown(value)}" for name, value in self._values.items())
         return f"{{{', '.join(shown)}}}"
 
+    def _repr_html_(self) -> str:
+        return _html.block(table(self))
+
 
 def _shown(value: Any) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def table(values: Mapping[str, Any]) -> _html.Markup:
+    """In HTML: arrays by shape, type and range, other values as they are printed."""
+    if not all(isinstance(value, np.ndarray) for value in values.values()):
+        return _html.table(("name", "value"), [(name, _shown(values[name])) for name in values])
+    header = ("name", "shape", "type", "smallest", "mean", "largest")
+    return _html.table(header, [(name, *_of_array(value)) for name, value in values.items()])
+
+
+@np.errstate(all="ignore")
+def _of_array(array: np.ndarray[Any, Any]) -> Iterator[Any]:
+    yield from (str(array.shape), str(array.dtype))
+    known = array.size and array.dtype.kind in "iufb"
+    for what in (np.min, np.mean, np.max):
+        yield float(what(array)) if known else None

@@ -1,11 +1,11 @@
 """A tape: a namespace that makes NumPy's calls, and writes them down as Python."""
 
-import html
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from npbn import _html
 from npbn._checks import Array
 
 # The width of a page, where comments begin, and the functions that write into their first argument.
@@ -88,9 +88,19 @@ class Block:
         """The lines as Python."""
         return "\n".join(line.source for line in self.lines)
 
+    def __repr__(self) -> str:
+        return f"Block({self.title!r}, {self.calls} calls)"
+
     def __str__(self) -> str:
         title = self.title if len(self.title) <= WIDTH else f"{self.title[: WIDTH - 3]}..."
         return "\n".join([title, *map(str, self.lines)])
+
+    def _repr_html_(self) -> str:
+        return _html.block(self._as_html())
+
+    def _as_html(self) -> _html.Markup:
+        lines = _html.preformatted("\n".join(map(str, self.lines)))
+        return _html.details(self.title, lines, is_open=True)
 
 
 class Tape:
@@ -172,18 +182,16 @@ class Tape:
 
         return record
 
+    def __repr__(self) -> str:
+        return f"Tape({len(self.blocks)} blocks, {self.calls} calls)"
+
     def __str__(self) -> str:
         shown = (str(block) for block in self.blocks if block.lines)
         return "\n\n".join([*shown, f"{self.calls} calls"])
 
     def _repr_html_(self) -> str:
-        parts = (
-            f"<details open><summary>{html.escape(block.title)}</summary><pre>"
-            f"{html.escape(chr(10).join(map(str, block.lines)))}</pre></details>"
-            for block in self.blocks
-            if block.lines
-        )
-        return f"<div>{''.join(parts)}<p>{self.calls} calls</p></div>"
+        shown = (block._as_html() for block in self.blocks if block.lines)
+        return _html.block(*shown, _html.paragraph(f"{self.calls} calls"))
 
 
 class _Names:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbn import _checks
-from npbn.plotting.figures import COLOURS, axes_in
+from npbn.plotting.figures import COLOURS, axes_in, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +103,6 @@ def history(run: Any) -> Figure:
     ValueError
         For a run without a step.
     """
-    from matplotlib.figure import Figure
-
     if not _is_history(run):
         raise TypeError(f"run: expected the History that fit returned, got {run!r:.60}")
     if not len(run.losses):
@@ -112,7 +110,7 @@ def history(run: Any) -> Figure:
     kinds = ["losses"]
     if len(run.validation_accuracies) or len(run.training_accuracies):
         kinds.append("accuracies")
-    figure = Figure(figsize=(5.5 * len(kinds), 4.5), layout="constrained")
+    figure = new_figure((5.5 * len(kinds), 4.5))
     for kind, axes in zip(kinds, figure.subplots(1, len(kinds), squeeze=False)[0], strict=True):
         _lay_out(axes)
         if kind == "losses":

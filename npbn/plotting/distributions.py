@@ -9,7 +9,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.plotting.figures import COLOURS, shortened
+from npbn.plotting.figures import COLOURS, new_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -294,10 +294,8 @@ def _panels(
     layers: Mapping[str, Collection[str]], *, share_y: bool, x_label: str, y_label: str
 ) -> tuple[Figure, list[dict[str, Axes]]]:
     """A figure, and its rows, axes by network; layers: those of each network's column."""
-    from matplotlib.figure import Figure
-
     count = max(map(len, layers.values()))
-    figure = Figure(figsize=(max(6, 4.5 * len(layers)), 0.8 + 2 * count), layout="constrained")
+    figure = new_figure((max(6, 4.5 * len(layers)), 0.8 + 2 * count))
     grid = figure.subplots(count, len(layers), squeeze=False, sharey="row" if share_y else False)
     rows: list[dict[str, Axes]] = [{} for _ in range(count)]
     for column, (network, names) in enumerate(layers.items()):

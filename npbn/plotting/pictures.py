@@ -9,7 +9,7 @@ import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array, Statistics
-from npbn.plotting.figures import axes_in, shortened
+from npbn.plotting.figures import axes_in, new_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,8 +93,6 @@ def feature_maps(
     TypeError, ValueError
         For an image or layer that is none of the network's, and for an output that is no picture.
     """
-    from matplotlib.figure import Figure
-
     if isinstance(network, type) or not hasattr(network, "layer_by_layer"):
         raise TypeError(f"network: expected a Sequential, got {network!r:.60}")
     x = checks.float_array("image", image)
@@ -113,7 +111,7 @@ def feature_maps(
     channels = np.moveaxis(y[0], -1, 0)
     columns = _columns(len(channels))
     width, height = _size(channels, columns, widest=5.6)
-    figure = Figure(figsize=(width + 2.5, height), layout="constrained")
+    figure = new_figure((width + 2.5, height))
     left, right = figure.subplots(1, 2, width_ratios=(2.5, width))
     in_colour = x.shape[-1] == 3 and x.min() >= 0 and x.max() <= 1
     left.imshow(x[0] if in_colour else x[0].mean(-1), cmap="gray", interpolation="nearest")

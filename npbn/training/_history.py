@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npbn import plotting
+from npbn import _html, plotting
 from npbn._checks import Array, integer, number
 
 if TYPE_CHECKING:
@@ -82,6 +82,32 @@ class History:
         if self.interrupted:
             parts.append("interrupted")
         return f"History({', '.join(parts)}, {self.seconds:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        final = {
+            "validation_accuracies": self.final_validation_accuracy,
+            "validation_losses": self.final_validation_loss,
+            "training_accuracies": self.final_training_accuracy,
+        }
+        curves: dict[str, tuple[Sequence[int], Sequence[float]]]
+        curves = {"losses": (range(len(self.losses)), self.losses)}
+        curves |= {name: (self.sample_steps, getattr(self, name)) for name in SAMPLES}
+        rows = [
+            (name, *_of_curve(*curve, is_loss="losses" in name), final.get(name))
+            for name, curve in curves.items()
+            if np.isfinite(curve[1]).any()
+        ]
+        header = ("", "first", "last", "best", "best at step", "at the end")
+        summary = _html.paragraph(_html.code(repr(self)))
+        return _html.block(summary, *([_html.table(header, rows)] if rows else []))
+
+
+def _of_curve(
+    steps: Sequence[int], values: Sequence[float], *, is_loss: bool
+) -> tuple[float, float, float, int]:
+    """Its first and last value, its best one, and the step of that."""
+    best = int((np.nanargmin if is_loss else np.nanargmax)(values))
+    return values[0], values[-1], values[best], steps[best]
 
 
 def add_sample(history: History, steps: list[int], found: Mapping[str, float | None]) -> None:
