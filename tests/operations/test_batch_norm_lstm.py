@@ -379,6 +379,23 @@ def test_what_does_not_vary_is_normalized_to_0_also_without_epsilon(dtype):
     assert (y == y[:1]).all()
 
 
+@pytest.mark.parametrize("examples", [2, 6, 60, 300])
+@pytest.mark.parametrize("value", [0.1, 100 / 3, "small"])
+def test_without_epsilon_what_hardly_varies_makes_no_nan(examples, value, dtype):
+    """Rounding of a mean, or a square that the type cannot hold, is not what varies."""
+    inputs = make((examples, 3, 3), dtype)
+    inputs["epsilon"] = 0.0
+    if value == "small":
+        inputs["x"] *= dtype(1e-20 if dtype == np.float32 else 1e-160)
+    else:
+        inputs["x"][...] = value
+    dy = upstream(functional.batch_norm_lstm_forward(**inputs)[0])
+    y, *gradients = both_passes(functional, inputs, dy)
+    assert all(np.isfinite(each).all() for each in (y, *gradients))
+    if value != "small":
+        assert (y == y[:1]).all()
+
+
 def test_a_variance_that_the_type_cannot_hold_makes_y_nan():
     inputs = make(dtype=np.float32)
     inputs["x"][0] *= np.float32(1e25)
@@ -400,7 +417,7 @@ def test_given_statistics_are_checked():
 def test_a_step_is_printed_once_with_how_often_it_runs():
     network = Sequential([BatchNormLSTM(2, 3, steps=9, last_only=True, rng=0)])
     text = str(network.tape(make((6, 17, 2), np.float32)["x"], np.zeros(6, int)))
-    assert "np.subtract(deviations, mean, out=deviations)" in text
+    assert "np.subtract(of_state, state_mean, out=of_state)" in text
     assert ", x 17" in text
     assert "array" not in text
     assert len(text.splitlines()) < 160
