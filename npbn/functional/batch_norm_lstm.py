@@ -408,11 +408,11 @@ class BatchNormLSTMOperation(NormalizedLSTM):
     def _numbers_a_step(self) -> int:
         return sum(2 * each for each in NORMALIZED.values()) * self._units + 1
 
-    def has_statistics(self, steps: int) -> Array:
-        """Which of so many steps two sequences have or more, (steps,)."""
-        found = np.zeros(steps, bool)
+    def counts(self, steps: int) -> Array:
+        """How many sequences have each of so many steps, (steps,); 1 for none."""
+        found = np.ones(steps, int)
         most = min(steps, self._length)
-        found[:most] = self._counts[:most] > 1
+        found[:most] = self._counts[:most]
         return found
 
     @property
@@ -478,7 +478,7 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         if self._is_spoiled:
             xp.copyto(vector, 0)
             self._is_spoiled = False
-        has_some, start = self.has_statistics(steps), 0
+        has_some, start = self.counts(steps) > 1, 0
         most = min(steps, self._length)
         for name in STATISTICS:
             values = self._of_steps(name)[:most]
