@@ -4,7 +4,17 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
-from benchmarks import footprint, images, kernels, loops, machine, peers, processes, steps
+from benchmarks import (
+    footprint,
+    images,
+    kernels,
+    loops,
+    machine,
+    peers,
+    processes,
+    sequences,
+    steps,
+)
 from benchmarks.context import Context
 from benchmarks.results import Record, Results
 from benchmarks.settings import Settings
@@ -18,6 +28,7 @@ GROUPS: dict[str, Callable[[Context], Iterator[Record]]] = {
     "evaluation": loops.evaluation,
     "growth": steps.growth,
     "images": images.images,
+    "sequences": sequences.sequences,
 }
 WITH_DEFAULT_THREADS = ("kernels", "step", "evaluation")
 

@@ -24,6 +24,16 @@ LAYERS: tuple[tuple[str, Shape, int], ...] = (
     ("GlobalAvgPool2D", (60, 28, 28, 32), 0),
 )
 
+# Of sequences and norms: the layer, the shape of x, and an LSTM's units or the groups.
+SEQUENCES: tuple[tuple[str, Shape, int], ...] = (
+    ("LSTM", (60, 28, 28), 100),
+    ("LayerNorm", (60, 28, 28, 32), 0),
+    ("LayerNorm", (60, 28, 100), 0),
+    ("GroupNorm", (60, 28, 28, 32), 8),
+    ("GroupNorm", (60, 14, 14, 64), 8),
+    ("InstanceNorm", (60, 28, 28, 32), 0),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,6 +42,7 @@ class Settings:
     turns, seconds: rounds, and the shortest time of a turn of each contestant in a round.
     shapes, dtypes: of the kernels. steps: of a training run. images: evaluated. starts: fresh
     processes for an import. batches, widths, depths: sizes for the group growth. layers: of images.
+    sequences: layers of these, and norms.
     """
 
     turns: int = 15
@@ -45,6 +56,7 @@ class Settings:
     widths: tuple[int, ...] = (10, 32, 100, 320, 1000, 2048, 4096)
     depths: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     layers: tuple[tuple[str, Shape, int], ...] = LAYERS
+    sequences: tuple[tuple[str, Shape, int], ...] = SEQUENCES
 
 
 FULL = Settings()
@@ -59,4 +71,5 @@ QUICK = Settings(
     widths=(10, 100, 1000),
     depths=(1, 10),
     layers=LAYERS[:2],
+    sequences=SEQUENCES[:2],
 )

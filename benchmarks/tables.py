@@ -25,7 +25,17 @@ def report(results: Results) -> str:
     """All tables, in Markdown that also reads well in a terminal."""
     tables = [
         f"## {title}\n\n{text}"
-        for make in (_steps, _kernels, _loop, _evaluation, _growth, _images, _memory, _import)
+        for make in (
+            _steps,
+            _kernels,
+            _loop,
+            _evaluation,
+            _growth,
+            _images,
+            _sequences,
+            _memory,
+            _import,
+        )
         for title, text in make(results)
     ]
     if results.missing:
@@ -141,6 +151,19 @@ def _images(results: Results) -> Tables:
             rows.append([_label(case, "layer"), *cells, size(case["result_bytes"])])
         header = ["at most at a time", *(record.who for record in own[: len(cells)]), "y and dx"]
         yield "What a convolution allocates, forward and backward", table(header, rows)
+
+
+def _sequences(results: Results) -> Tables:
+    for case, own in by_case(results.find("sequences")):
+        if case["layer"].startswith("LSTM"):
+            yield (
+                f"{_label(case, 'layer')}, forward and backward, float32",
+                _contestants(own, results),
+            )
+    norms = [each for each in results.find("sequences") if "Norm" in each.case["layer"]]
+    if norms:
+        beside = ("npbn.reference", "PyTorch", "PyTorch, channels first")
+        yield "Norms of each example, forward and backward, float32", _sizes(norms, "layer", beside)
 
 
 def _memory(results: Results) -> Tables:

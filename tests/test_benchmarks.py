@@ -53,6 +53,13 @@ TINY = Settings(
         ("AvgPool2D", (2, 4, 6, 3), 0),
         ("GlobalAvgPool2D", (2, 4, 6, 3), 0),
     ),
+    sequences=(
+        ("LSTM", (3, 4, 2), 5),
+        ("LayerNorm", (2, 4, 6, 3), 0),
+        ("LayerNorm", (5, 7), 0),
+        ("GroupNorm", (2, 4, 6, 4), 2),
+        ("InstanceNorm", (2, 4, 6, 3), 0),
+    ),
 )
 
 
@@ -147,6 +154,10 @@ class Wrong(base.Peer):
         run = load([])[0][0].layers(case)["npbn"].run
         return {"wrong": case.task(run, lambda *results: [1.01 * each for each in results])}
 
+    def sequences(self, case):
+        run = load([])[0][0].sequences(case)["npbn"].run
+        return {"wrong": case.task(run, lambda *results: [1.01 * each for each in results])}
+
     def steps(self, setup):
         return {"wrong": Task(lambda: None, results=lambda: {"losses": np.zeros(3)})}
 
@@ -154,7 +165,7 @@ class Wrong(base.Peer):
         return {"wrong": lambda: np.zeros(len(images), int)}
 
 
-@pytest.mark.parametrize("name", ["kernels", "step", "evaluation", "growth", "images"])
+@pytest.mark.parametrize("name", ["kernels", "step", "evaluation", "growth", "images", "sequences"])
 def test_a_peer_that_is_wrong_is_named_before_anything_is_timed(name, monkeypatch):
     monkeypatch.setattr(timing, "measure", lambda *args, **kwargs: pytest.fail("timed"))
     with pytest.raises(Disagreement, match=r"wrong, .* differs by"):
@@ -216,6 +227,30 @@ def test_peers_agree_on_layers_of_images(peers, case):
         )
 
 
+@pytest.mark.parametrize("case", TINY.sequences, ids=str)
+def test_peers_agree_on_layers_of_sequences_and_norms(peers, case):
+    case = base.SequenceCase(*case)
+    tasks = Context(TINY, peers).tasks(case.text, lambda peer: peer.sequences(case))
+    assert {"npbn", "npbn.reference"} <= set(tasks)
+    expected = {"y": case.dy.shape, "dx": case.shape}
+    expected |= {f"d{name}": value.shape for name, value in case.parameters.items()}
+    for task in tasks.values():
+        results = task.results()
+        assert {name: each.shape for name, each in results.items()} == expected
+        assert {each.dtype.name for each in results.values()} == {"float32"}
+
+
+def test_beside_an_lstm_stands_the_normalized_one():
+    records = list(GROUPS["sequences"](Context(TINY, load(["reference"])[0])))
+    first = [each.who for each in records if each.case["layer"] == "LSTM(2, 5)"]
+    assert sorted(first) == ["npbn", "npbn, BatchNormLSTM", "npbn.reference"]
+    assert len(records) == len(first) + 2 * 4
+    text = tables.report(Results(records=records))
+    assert "LSTM(2, 5), 3x4x2, forward and backward" in text
+    for each in ("LayerNorm(7), 5x7", "GroupNorm(2, 4), 2x4x6x4", "InstanceNorm(3), 2x4x6x3"):
+        assert f"| {each}" in text
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_peers_agree_on_steps_with_images(peers, batch_norm):
     setup = base.make_image_setup(batch_norm, 8)
@@ -248,7 +283,7 @@ def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
     assert {"npbn", "bare products", "textbook NumPy"} == found["growth"]
     text = tables.report(Results(records=records))
     assert {"npbn", "bare products"} < found["images"]
-    assert text.count("## ") == 22
+    assert text.count("## ") == 24
     assert "nan" not in text
 
 
@@ -582,17 +617,20 @@ def run(arguments, **options):
 
 
 class TestCommittedResults:
-    """The figures that README and docs stand on: one whole run, and one of what came later."""
+    """The figures that README and docs stand on: one whole run, and those of what came later."""
 
     results = Results.load(ROOT / "data/benchmark.json")
     images = Results.load(ROOT / "data/benchmark_images.json")
+    sequences = Results.load(ROOT / "data/benchmark_sequences.json")
 
     @pytest.mark.parametrize("results", [results, images], ids=["all", "images"])
     def test_the_page_is_made_of_the_file(self, results):
         page = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
         assert tables.report(results).strip() in page
 
-    @pytest.mark.parametrize("results", [results, images], ids=["all", "images"])
+    @pytest.mark.parametrize(
+        "results", [results, images, sequences], ids=["all", "images", "sequences"]
+    )
     def test_the_run_was_a_whole_one(self, results):
         assert results.run["complete"]
         assert not results.run["quick"]
@@ -600,7 +638,7 @@ class TestCommittedResults:
         assert results.machine["commit"].isalnum()  # no "-dirty"
 
     def test_every_group_was_measured(self):
-        records = self.results.records + self.images.records
+        records = self.results.records + self.images.records + self.sequences.records
         assert {record.group for record in records} == set(GROUPS)
         default = self.results.find("step", threads="default", batch_norm=True)
         assert len({record.who for record in default}) >= 10

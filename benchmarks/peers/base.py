@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import cycle, pairwise
 from math import prod
 from typing import Any
@@ -97,6 +97,8 @@ class LayerCase:
     of 2x2 or "GlobalAvgPool2D". text: how npbn writes it.
     """
 
+    gradients: tuple[str, ...] = ("dweight", "dbias")
+
     def __init__(self, layer: str, shape: Sequence[int], filters: int = 0) -> None:
         self.layer, self.shape = layer, tuple(shape)
         rng, (images, height, width, channels) = np.random.default_rng(0), shape
@@ -112,16 +114,41 @@ class LayerCase:
     def task(
         self, run: Callable[[], Any], arrays: Callable[..., Any] = lambda *results: results
     ) -> Task:
-        """The Task of a run that returns y, dx and, of Conv2D, dweight and dbias.
+        """The Task of a run that returns y, dx and what the layer has of `gradients`.
 
         arrays: makes of these NumPy arrays, channels last.
         """
 
         def results() -> dict[str, Array]:
-            named = zip(("y", "dx", "dweight", "dbias"), arrays(*run()), strict=False)
+            named = zip(("y", "dx", *self.gradients), arrays(*run()), strict=False)
             return {name: np.asarray(value) for name, value in named}
 
         return Task(run, results=results)
+
+
+class SequenceCase(LayerCase):
+    """Inputs of a layer of sequences, or of one that normalizes each example.
+
+    layer: "LSTM" of so many units, with x (N, T, D), or "LayerNorm", "GroupNorm" of so many groups,
+    or "InstanceNorm". parameters: by npbn's names, in its order.
+    """
+
+    def __init__(self, layer: str, shape: Sequence[int], size: int = 0) -> None:
+        self.layer, self.shape, self.size = layer, tuple(shape), size
+        rng, features = np.random.default_rng(0), shape[-1]
+        draw = partial(rng.standard_normal, dtype=np.float32)
+        if layer == "LSTM":
+            self.text, out = f"LSTM({features}, {size})", (*shape[:2], size)
+            self.parameters = {
+                "input_weight": draw((features, 4 * size)) / np.float32(features**0.5),
+                "recurrent_weight": draw((size, 4 * size)) / np.float32(size**0.5),
+                "bias": draw(4 * size),
+            }
+        else:
+            self.text, out = f"{layer}({f'{size}, ' if size else ''}{features})", shape
+            self.parameters = {"gamma": 1 + draw(features) / 4, "beta": draw(features)}
+        self.x, self.dy = draw(shape), draw(out)
+        self.gradients = tuple(f"d{name}" for name in self.parameters)
 
 
 @dataclass(frozen=True)
@@ -251,6 +278,10 @@ class Peer:
 
     def layers(self, case: LayerCase) -> dict[str, Task]:
         """Contestant -> the case's task: the layer forward and backward."""
+        return {}
+
+    def sequences(self, case: SequenceCase) -> dict[str, Task]:
+        """The same of a layer of sequences or a norm."""
         return {}
 
     def steps(self, setup: Setup) -> dict[str, Task]:

@@ -125,3 +125,19 @@ class ReferencePeer(TextbookPeer):
             return y, *(gradients if isinstance(gradients, tuple) else [gradients])
 
         return {"npbn.reference": case.task(run)}
+
+    def sequences(self, case: base.SequenceCase) -> dict[str, Task]:
+        stem, options = {
+            "LSTM": ("lstm", {}),
+            "LayerNorm": ("layer_norm", {}),
+            "GroupNorm": ("group_norm", {"groups": case.size}),
+            "InstanceNorm": ("instance_norm", {}),
+        }[case.layer]
+        forward = partial(getattr(reference, f"{stem}_forward"), **options)
+        backward = getattr(reference, f"{stem}_backward")
+
+        def run() -> Any:
+            y, cache = forward(case.x, *case.parameters.values())
+            return y, *backward(case.dy, cache)
+
+        return {"npbn.reference": case.task(run)}

@@ -73,6 +73,18 @@ def training_steps_task(setup: Setup, data: tuple[Array, Array]) -> Task:
     return Task(lambda: next(steps))
 
 
+def passes_of(layer: Any, case: base.LayerCase) -> Callable[[], Any]:
+    """The layer of a network of its own, forward and backward."""
+    network = Sequential([layer])
+
+    def run() -> Any:
+        y = network.forward(case.x, training=True)
+        dx = network.backward(case.dy, input_gradient=True)
+        return y, dx, *layer.gradients.values()
+
+    return run
+
+
 class NpbnPeer(base.Peer):
     """The contestant itself."""
 
@@ -108,14 +120,18 @@ class NpbnPeer(base.Peer):
         }[case.layer]()
         if layer.parameters:
             layer.bias = case.bias
-        network = Sequential([layer])
+        return {"npbn": case.task(passes_of(layer, case))}
 
-        def run() -> Any:
-            y = network.forward(case.x, training=True)
-            dx = network.backward(case.dy, input_gradient=True)
-            return y, dx, *layer.gradients.values()
-
-        return {"npbn": case.task(run)}
+    def sequences(self, case: base.SequenceCase) -> dict[str, Task]:
+        layer = {
+            "LSTM": lambda: npbn.LSTM(case.x.shape[-1], case.size),
+            "LayerNorm": lambda: npbn.LayerNorm(case.x.shape[-1]),
+            "GroupNorm": lambda: npbn.GroupNorm(case.size, case.x.shape[-1]),
+            "InstanceNorm": lambda: npbn.InstanceNorm(case.x.shape[-1]),
+        }[case.layer]()
+        for name, value in case.parameters.items():
+            setattr(layer, name, value)
+        return {"npbn": case.task(passes_of(layer, case))}
 
     def steps(self, setup: Setup) -> dict[str, Task]:
         network = network_of(setup.values)

@@ -109,6 +109,59 @@ def layer_path(case):
     return case.task(run, arrays)
 
 
+def lstm(case):
+    """nn.LSTM forward and backward under autograd."""
+    layer = nn.LSTM(case.x.shape[-1], case.size, batch_first=True)
+    weights = [torch.tensor(each.T.copy()) for each in case.parameters.values()]
+    with torch.no_grad():
+        # Its second bias is 0.
+        for own, value in zip(layer.parameters(), [*weights, torch.zeros(())], strict=True):
+            own.copy_(value)
+    x, dy = torch.tensor(case.x, requires_grad=True), torch.tensor(case.dy)
+    leaves = [x, *layer.parameters()]
+
+    def run():
+        y, _ = layer(x)
+        return y, *torch.autograd.grad(y, leaves, dy)
+
+    return case.task(run, lambda *arrays: [each.detach().numpy() for each in in_rows(*arrays)])
+
+
+def in_rows(y, dx, *gradients):
+    """PyTorch's weights are (out, in)."""
+    return y, dx, *(each.T if each.ndim == 2 else each for each in gradients)
+
+
+def norm(case, channels_first=False):
+    """A norm forward and backward under autograd; channels_first: in the usual memory format."""
+    x, dy, axis = torch.tensor(case.x), torch.tensor(case.dy), -1
+    if case.layer != "LayerNorm":
+        x, dy, axis = x.movedim(-1, 1), dy.movedim(-1, 1), 1
+        if channels_first:
+            x, dy = x.clone(memory_format=torch.contiguous_format), dy.contiguous()
+    leaves = [x, *map(torch.tensor, case.parameters.values())]
+    for each in leaves:
+        each.requires_grad_()
+
+    def function(x, gamma, beta):
+        if case.layer == "LayerNorm":
+            return F.layer_norm(x, x.shape[-1:], gamma, beta)
+        if case.layer == "GroupNorm":
+            return F.group_norm(x, case.size, gamma, beta)
+        return F.instance_norm(x, weight=gamma, bias=beta)
+
+    def run():
+        y = function(*leaves)
+        return y, *torch.autograd.grad(y, leaves, dy)
+
+    def arrays(*results):
+        return [
+            (each.movedim(axis, -1) if each.ndim > 1 else each).detach().numpy() for each in results
+        ]
+
+    return case.task(run, arrays)
+
+
 class Flatten(nn.Module):
     """Rows in the order (height, width, channel), which of channels_last are there already."""
 
@@ -221,6 +274,13 @@ class TorchPeer(base.Peer):
 
     def kernels(self, case: base.KernelCase) -> dict[str, base.Kernels]:
         return {"PyTorch": autograd_path(case), "PyTorch, native kernels": native_kernels(case)}
+
+    def sequences(self, case: base.SequenceCase) -> dict[str, Task]:
+        if case.layer == "LSTM":
+            return {"PyTorch": lstm(case)}
+        if case.layer == "LayerNorm":
+            return {"PyTorch": norm(case)}
+        return {"PyTorch": norm(case), "PyTorch, channels first": norm(case, channels_first=True)}
 
     def steps(self, setup: base.Setup) -> dict[str, Task]:
         fused = f"PyTorch, fused {'Adam' if setup.adam else 'SGD'}"

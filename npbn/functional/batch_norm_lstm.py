@@ -10,7 +10,7 @@ from npbn.functional.lstm import Gated
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import quiet
 from npbn.numerics.recurrent import Step, checked, gradients_of, rows_of
-from npbn.numerics.sums import all_finite
+from npbn.numerics.sums import RowSums, all_finite
 from npbn.numerics.tape import named, outside, repeated
 
 # What has a mean and a variance at each step, and of how many columns a unit.
@@ -77,7 +77,9 @@ def batch_norm_lstm_forward(
 
     Notes
     -----
-    A variance that x's type cannot hold makes y NaN.
+    y, the gradients and the statistics are as exact for an x far from 0 as for one about 0, and of
+    many examples as of few. A variance that x's type cannot hold makes y NaN; without epsilon one
+    below its smallest normal number counts as 0, and what does not vary becomes beta.
     """
     gammas = input_gamma, recurrent_gamma, cell_gamma
     x, last_only, epsilon, *parameters = _checked(
@@ -218,9 +220,9 @@ class NormalizedLSTM(Gated):
         self._all_cell_deviations = self._over_time(units)
         self._means, self._stds = np.empty((2, length, 2, 1, columns), kind)
         self._cell_means, self._cell_stds = np.empty((2, length, units), kind)
-        self._gammas, self._half_gammas = np.empty((2, 2, 1, columns), kind)
-        self._half_scale, self._cell_scale = np.empty_like(self._gammas), np.empty(units, kind)
-        self._half_bias = np.empty(columns, kind)
+        self._gammas, self._signed_gammas = np.empty((2, 2, 1, columns), kind)
+        self._signed_scale, self._cell_scale = np.empty_like(self._gammas), np.empty(units, kind)
+        self._signed_bias = np.empty(columns, kind)
         self._scaled = np.empty((2, self._examples, columns), kind)
         self._scaled_input, self._scaled_state = self._scaled
         self._gamma_of_input, self._gamma_of_state = self._gammas
@@ -230,7 +232,8 @@ class NormalizedLSTM(Gated):
         else:
             self._all_kept = (~self._masked[..., 0]).astype(kind)
         # Of a step that no sequence has all sums are 0.
-        self._counts = np.maximum(self._all_kept.sum(1), 1).astype(kind)
+        self._counts = np.maximum(self._all_kept.sum(1, dtype=int), 1).astype(kind)
+        self._row_sums = RowSums(self._examples, 2 * columns, self.dtype)
 
     def _step(self, t: int) -> Step:
         return Step(
@@ -270,16 +273,16 @@ class NormalizedLSTM(Gated):
         self.cell_gamma, self.cell_beta = cell_gamma, cell_beta
         xp.copyto(self._gamma_of_input, input_gamma)
         xp.copyto(self._gamma_of_state, recurrent_gamma)
-        xp.multiply(self._gammas, self._half, out=self._half_gammas)
-        xp.multiply(bias, self._half, out=self._half_bias)
+        xp.multiply(self._gammas, self._signs, out=self._signed_gammas)
+        xp.multiply(bias, self._signs, out=self._signed_bias)
         self._begin(xp, x, input_weight, self._all_of_input)
         for step in repeated(xp, self._steps):
             xp.matmul(step.hidden_before, recurrent_weight, out=step.of_state)
             self._normalize(xp, step)
-            xp.divide(self._half_gammas, step.std, out=self._half_scale)
-            xp.multiply(step.deviations, self._half_scale, out=self._scaled)
+            xp.divide(self._signed_gammas, step.std, out=self._signed_scale)
+            xp.multiply(step.deviations, self._signed_scale, out=self._scaled)
             xp.add(self._scaled_input, self._scaled_state, out=step.gates)
-            xp.add(step.gates, self._half_bias, out=step.gates)
+            xp.add(step.gates, self._signed_bias, out=step.gates)
             self._open(xp, step)
             self._normalize_cell(xp, step)
             xp.divide(cell_gamma, step.cell_std, out=self._cell_scale)
@@ -290,11 +293,11 @@ class NormalizedLSTM(Gated):
             self._carry(xp, step)
 
     def _write_std(self, xp: Any, variance: Array, std: Array) -> None:
-        """Infinite where it is 0: what does not vary is normalized to 0, without epsilon, too."""
+        """Infinite without epsilon where it is 0 or its square has no digits: normalized to 0."""
         xp.add(variance, self._epsilon, out=std)
-        xp.sqrt(std, out=std)
         if not self._epsilon:
-            xp.copyto(std, np.inf, where=xp.equal(std, 0))
+            xp.copyto(std, np.inf, where=xp.less(std, np.finfo(self.dtype).tiny))
+        xp.sqrt(std, out=std)
 
     # Backward
 
@@ -379,14 +382,14 @@ class NormalizedLSTM(Gated):
             xp.subtract(step.o, self._du, out=self._du)
             xp.multiply(self._du, self._dh, out=self._du)
             xp.multiply(self._du, step.cell_deviations, out=self._cell_products)
-            xp.dot(step.kept, self._du, out=step.sum_du)
-            xp.dot(step.kept, self._cell_products, out=step.sum_cell_products)
+            self._row_sums.write(xp, step.kept, self._du, step.sum_du)
+            self._row_sums.write(xp, step.kept, self._cell_products, step.sum_cell_products)
             self._denormalize_cell(xp, step)
             xp.add(self._dc, self._du, out=self._dc)
             self._close(xp, step)
             xp.multiply(step.dz, step.deviations, out=self._products)
-            xp.dot(step.kept, step.dz, out=step.sum_dz)
-            xp.matmul(step.kept, self._products, out=step.written_sum_products)
+            self._row_sums.write(xp, step.kept, step.dz, step.sum_dz)
+            self._row_sums.write(xp, step.kept, self._products, step.written_sum_products)
             self._denormalize(xp, step)
             xp.matmul(step.da_of_state, self._turned_weight, out=self._dh)
             self._carry_back(xp, step)
@@ -429,10 +432,15 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         self._variances, self._cell_variances = map(np.empty_like, (self._stds, self._cell_stds))
         self._squares = np.empty_like(self._scaled)
         self._cell_squares = np.empty_like(self._all_cell_deviations[0])
+        self._left = np.empty(self._columns, self.dtype)
+        self._exact_x = np.empty(self._x_over_time.shape)
+        self._centers, self._remainders = np.empty((2, self._length, 1, self.x_shape[-1]))
+        self._sizes = self._counts.astype(np.float64)[:, np.newaxis, np.newaxis]
+        self._each_kept = self._all_kept.astype(np.float64)[:, np.newaxis]
 
     def _step(self, t: int) -> Step:
         return Step(
-            written_mean=self._means[t, :, 0],
+            state_mean=self._means[t, 1, 0],
             variance=self._variances[t],
             written_variance=self._variances[t, :, 0],
             cell_variance=self._cell_variances[t],
@@ -452,11 +460,11 @@ class BatchNormLSTMOperation(NormalizedLSTM):
     def _numbers_a_step(self) -> int:
         return sum(2 * each for each in NORMALIZED.values()) * self._units + 1
 
-    def has_statistics(self, steps: int) -> Array:
-        """Which of so many steps two sequences have or more, (steps,)."""
-        found = np.zeros(steps, bool)
+    def counts(self, steps: int) -> Array:
+        """How many sequences have each of so many steps, (steps,); 1 for none."""
+        found = np.ones(steps, int)
         most = min(steps, self._length)
-        found[:most] = self._counts[:most] > 1
+        found[:most] = self._counts[:most]
         return found
 
     @property
@@ -488,6 +496,30 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         if self._vector is not None:
             self._write_statistics(xp, self._vector, is_finite)
 
+    def _take(self, xp: Any, x: Array) -> None:
+        """x less the mean of each step's examples, which the normalization would take away, too.
+
+        Behind the product with the weights it would cost digits: with a mean of 100 times std
+        dinput_weight is off by 1e-3 of it. What is the same for all examples of a step adds nothing
+        there, as what goes back to them sums to 0.
+        """
+        xp.copyto(self._exact_x, x.swapaxes(0, 1))
+        if self._masked is not None:
+            xp.copyto(self._exact_x, 0, where=self._masked)
+        self._write_means(xp, self._exact_x, self._centers)
+        xp.subtract(self._exact_x, self._centers, out=self._x_over_time)
+        if self.dtype == np.float64:
+            # Once more, for what rounding left of the mean: of what is constant 0 remains.
+            self._write_means(xp, self._x_over_time, self._remainders)
+            xp.subtract(self._x_over_time, self._remainders, out=self._x_over_time)
+        means = self._means[:, 0]
+        named(xp, means_of_input=means)
+        xp.matmul(self._centers, self.input_weight, out=means)
+
+    def _write_means(self, xp: Any, values: Array, out: Array) -> None:
+        xp.matmul(self._each_kept, values, out=out)
+        xp.divide(out, self._sizes, out=out)
+
     def _write_statistics(self, xp: Any, vector: Array, is_finite: bool) -> None:
         if not is_finite:
             # Also what only steps show of which none are kept.
@@ -498,7 +530,7 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         if self._is_spoiled:
             xp.copyto(vector, 0)
             self._is_spoiled = False
-        has_some, start = self.has_statistics(steps), 0
+        has_some, start = self.counts(steps) > 1, 0
         most = min(steps, self._length)
         for name in STATISTICS:
             values = self._of_steps(name)[:most]
@@ -523,22 +555,30 @@ class BatchNormLSTMOperation(NormalizedLSTM):
         return {name: self._of_steps(name).copy() for name in STATISTICS}
 
     def _normalize(self, xp: Any, step: Step) -> None:
-        xp.matmul(step.kept, step.deviations, out=step.written_mean)
-        xp.divide(step.mean, step.count, out=step.mean)
-        xp.subtract(step.deviations, step.mean, out=step.deviations)
+        # What x adds is centred.
+        self._centre(xp, step, step.of_state, step.state_mean, step.of_state)
         xp.multiply(step.deviations, step.deviations, out=self._squares)
-        xp.matmul(step.kept, self._squares, out=step.written_variance)
+        self._row_sums.write(xp, step.kept, self._squares, step.written_variance)
         xp.divide(step.variance, step.count, out=step.variance)
         self._write_std(xp, step.variance, step.std)
 
     def _normalize_cell(self, xp: Any, step: Step) -> None:
-        xp.dot(step.kept, step.cell, out=step.cell_mean)
-        xp.divide(step.cell_mean, step.count, out=step.cell_mean)
-        xp.subtract(step.cell, step.cell_mean, out=step.cell_deviations)
+        self._centre(xp, step, step.cell, step.cell_mean, step.cell_deviations)
         xp.multiply(step.cell_deviations, step.cell_deviations, out=self._cell_squares)
-        xp.dot(step.kept, self._cell_squares, out=step.cell_variance)
+        self._row_sums.write(xp, step.kept, self._cell_squares, step.cell_variance)
         xp.divide(step.cell_variance, step.count, out=step.cell_variance)
         self._write_std(xp, step.cell_variance, step.cell_std)
+
+    def _centre(self, xp: Any, step: Step, values: Array, mean: Array, out: Array) -> None:
+        self._row_sums.write(xp, step.kept, values, mean)
+        xp.divide(mean, step.count, out=mean)
+        xp.subtract(values, mean, out=out)
+        if not self._epsilon:
+            # What rounding left of the mean would be all that varies of what is constant.
+            left = self._left[: len(mean)]
+            self._row_sums.write(xp, step.kept, out, left)
+            xp.divide(left, step.count, out=left)
+            xp.subtract(out, left, out=out)
 
     def _denormalize(self, xp: Any, step: Step) -> None:
         xp.multiply(step.sum_products, step.share, out=self._mean_products)

@@ -1,13 +1,12 @@
 """Losses: a number for the whole batch, and its gradient."""
 
-from functools import lru_cache
-from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npbn import _checks as checks
 from npbn._checks import Array
+from npbn.numerics.at_hand import AtHand
 from npbn.numerics.constants import constant
 from npbn.numerics.denormals import flush, quiet
 from npbn.numerics.operation import Operation
@@ -132,7 +131,8 @@ def softmax_cross_entropy(
     if logits.ndim > 2:
         labels = labels.reshape(-1)
         rows, gradient = logits.reshape(len(labels), -1), dlogits.reshape(len(labels), -1)
-    operation = _at_work(rows.shape, rows.dtype, get_ident())
+    key = rows.shape, rows.dtype
+    operation = _at_hand.take(key) or SoftmaxCrossEntropyOperation(*key)
     if target is None:
         loss: Any = operation.forward(np, rows, labels, gradient)
     else:
@@ -142,6 +142,8 @@ def softmax_cross_entropy(
             losses -= (target.spread * log_softmax(rows)).sum(-1)
             gradient += softmax(rows) * target.spread.sum(-1, keepdims=True) - target.spread
         loss, dlogits = target.reduced(losses, gradient)
+    if operation.nbytes <= _at_hand.BYTES:
+        _at_hand.put(key, operation)
     return (loss, dlogits, log_softmax(logits)) if wanted else (loss, dlogits)
 
 
@@ -330,6 +332,7 @@ class SoftmaxCrossEntropyOperation(Operation):
         (rows, classes), kind = shape, dtype.char
         self._starts, self._at_label = np.arange(rows) * classes, np.empty(rows, np.intp)
         self._columns, self._shifted = np.empty((classes, rows), dtype), np.empty(shape, dtype)
+        self.nbytes = 2 * self._columns.nbytes
         each = np.empty((5, rows), dtype)
         self._largest, self._likely, self._others, self._total, self._losses = each
         self._largest_beside, self._total_beside = each[0, :, np.newaxis], each[3, :, np.newaxis]
@@ -376,9 +379,10 @@ class SoftmaxCrossEntropyOperation(Operation):
         return self._losses
 
 
-@lru_cache(maxsize=16)
-def _at_work(
-    shape: tuple[int, int], dtype: np.dtype[Any], thread: int
-) -> SoftmaxCrossEntropyOperation:
-    """One for each thread: making it takes as long as running it."""
-    return SoftmaxCrossEntropyOperation(shape, dtype)
+class _AtHand(AtHand[SoftmaxCrossEntropyOperation]):
+    """By shape and type: to make one takes as long as to run it."""
+
+    BYTES = 1 << 26
+
+
+_at_hand = _AtHand()

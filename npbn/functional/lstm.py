@@ -1,4 +1,4 @@
-"""Long short-term memory, step by step: one product for all inputs, one tanh for all gates."""
+"""Long short-term memory, step by step: one product for all inputs, one exp for all gates."""
 
 from typing import Any
 
@@ -57,6 +57,10 @@ def lstm_forward(
     ------
     TypeError, ValueError
         For arrays of another type or shape.
+
+    Notes
+    -----
+    A gate has its digits also where it is nearly closed.
     """
     x, input_weight, recurrent_weight, last_only, bias = checked(
         x, input_weight, recurrent_weight, 4, last_only, bias=(bias, 4)
@@ -106,8 +110,10 @@ def lstm_backward(
 class Gated(Recurrent):
     """What an LSTM does with the sums z of its four gates.
 
-    sigmoid(z) = (1 + tanh(z / 2)) / 2, so one tanh is enough for all gates: of z / 2, but of z for
-    g. `half` has the 1/2 of each column, `start` what is added afterwards.
+    The sums come as -z for i, f and o, and as z for g: `signs` has each column's. The one exp for
+    all columns takes g's along for nothing, as three calls for the others' take 1.7 times the time.
+    (1 + tanh(z / 2)) / 2 is sigmoid(z), too, and 4 of 15 us faster at (60, 400), but keeps no digit
+    of a gate that is nearly closed, and of those are the gradients where all are closed or open.
     """
 
     def __init__(
@@ -121,11 +127,10 @@ class Gated(Recurrent):
         super().__init__(shape, dtype, weight_shape, last_only, mask)
         units = self._units
         self._one = constant(1.0, dtype.char)
-        self._half = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), units)
-        self._start = np.repeat(np.array([0.5, 0.5, 0, 0.5], dtype), units)
+        self._signs = np.repeat(np.array([-1, -1, 1, -1], dtype), units)
         self._all_gates = self._over_time(4 * units)
         self._cell_states, self._tanh_cells = self._states(), self._over_time(units)
-        self._written = np.empty((self._examples, units), dtype)
+        self._written, self._tanh_g = np.empty((2, self._examples, units), dtype)
         self._make_arrays()
         self._steps = [self._step(t) for t in range(self._length)]
 
@@ -146,10 +151,12 @@ class Gated(Recurrent):
         )
 
     def _open(self, xp: Any, step: Step) -> None:
-        """The gates, from half their sums, and the cell."""
-        xp.tanh(step.gates, out=step.gates)
-        xp.multiply(step.gates, self._half, out=step.gates)
-        xp.add(step.gates, self._start, out=step.gates)
+        """The gates, from their signed sums, and the cell."""
+        xp.tanh(step.g, out=self._tanh_g)
+        xp.exp(step.gates, out=step.gates)
+        xp.add(step.gates, self._one, out=step.gates)
+        xp.divide(self._one, step.gates, out=step.gates)
+        xp.copyto(step.g, self._tanh_g)
         xp.multiply(step.f, step.cell_before, out=step.cell)
         xp.multiply(step.i, step.g, out=self._written)
         xp.add(step.cell, self._written, out=step.cell)
@@ -219,9 +226,9 @@ class LSTMOperation(Gated):
     def _make_arrays(self) -> None:
         columns, dtype = self._columns, self.dtype
         self._all_terms = self._over_time(columns)
-        self._half_input = np.empty((self.x_shape[-1], columns), dtype)
-        self._half_recurrent = np.empty((self._units, columns), dtype)
-        self._half_bias = np.empty(columns, dtype)
+        self._signed_input = np.empty((self.x_shape[-1], columns), dtype)
+        self._signed_recurrent = np.empty((self._units, columns), dtype)
+        self._signed_bias = np.empty(columns, dtype)
 
     def _step(self, t: int) -> Step:
         return Step(terms=self._all_terms[t], **vars(super()._step(t)))
@@ -240,13 +247,13 @@ class LSTMOperation(Gated):
         y: Array,
     ) -> None:
         self.input_weight, self.recurrent_weight, self.bias = input_weight, recurrent_weight, bias
-        xp.multiply(input_weight, self._half, out=self._half_input)
-        xp.multiply(recurrent_weight, self._half, out=self._half_recurrent)
-        xp.multiply(bias, self._half, out=self._half_bias)
-        self._begin(xp, x, self._half_input, rows_of(self._all_terms))
-        xp.add(self._all_terms, self._half_bias, out=self._all_terms)
+        xp.multiply(input_weight, self._signs, out=self._signed_input)
+        xp.multiply(recurrent_weight, self._signs, out=self._signed_recurrent)
+        xp.multiply(bias, self._signs, out=self._signed_bias)
+        self._begin(xp, x, self._signed_input, rows_of(self._all_terms))
+        xp.add(self._all_terms, self._signed_bias, out=self._all_terms)
         for step in repeated(xp, self._steps):
-            xp.matmul(step.hidden_before, self._half_recurrent, out=step.gates)
+            xp.matmul(step.hidden_before, self._signed_recurrent, out=step.gates)
             xp.add(step.gates, step.terms, out=step.gates)
             self._open(xp, step)
             xp.tanh(step.cell, out=step.tanh_cell)

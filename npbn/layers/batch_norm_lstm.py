@@ -56,6 +56,11 @@ class BatchNormLSTM(RecurrentLayer):
         From 0 to 1, the weight of the old population statistics, as of `BatchNorm`.
     epsilon : float
         Added to the variance, under the root, in every mode.
+    unbiased_population : bool
+        True averages sum((a - mean)^2) / (n - 1) into the population's variances, n the number of
+        sequences that have the step; False the batch's own variance, over n.
+    frozen : bool
+        True normalizes with the population's statistics in every mode, which then never move.
     input_weight, recurrent_weight, rng, dtype
         As of `LSTM`.
 
@@ -95,7 +100,7 @@ class BatchNormLSTM(RecurrentLayer):
 
     _gates = 4
     _running_average: RunningAverage
-    _training_only = ("momentum",)
+    _training_only = ("momentum", "unbiased_population")
 
     input_gamma = ArrayAttribute("parameters", "The scale of what x adds, (4 * units,).")
     recurrent_gamma = ArrayAttribute("parameters", "The scale of what h adds, (4 * units,).")
@@ -118,6 +123,8 @@ class BatchNormLSTM(RecurrentLayer):
         last_only: bool = False,
         momentum: float = 0.99,
         epsilon: float = 1e-5,
+        unbiased_population: bool = False,
+        frozen: bool = False,
         input_weight: Array | None = None,
         recurrent_weight: Array | None = None,
         rng: np.random.Generator | int | None = None,
@@ -139,6 +146,7 @@ class BatchNormLSTM(RecurrentLayer):
         start["population_share"] = np.zeros(self.steps, kind)
         self._running_average = RunningAverage(start)
         self.last_only, self.momentum, self.epsilon = last_only, momentum, epsilon
+        self.unbiased_population, self.frozen = unbiased_population, frozen
 
     @checks.Setting
     def momentum(self, value: float) -> float:
@@ -150,11 +158,25 @@ class BatchNormLSTM(RecurrentLayer):
         """What is added to the variance."""
         return checks.epsilon(value, self._parameters["bias"].dtype)
 
+    @checks.Setting
+    def unbiased_population(self, value: bool) -> bool:
+        """Whether the population variances are over n - 1."""
+        return checks.flag("unbiased_population", value)
+
+    @checks.Setting
+    def frozen(self, value: bool) -> bool:
+        """Whether the population's statistics are used in every mode, and stay."""
+        return checks.flag("frozen", value)
+
+    @property
+    def _follows_batches(self) -> bool:
+        return not self.frozen
+
     def at_work(self, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Mode) -> Pass:
         own, gradients = list(self._parameters.values()), list(self._gradients.values())
         weight_shape = self._parameters["recurrent_weight"].shape
         settings: Any = (shape, dtype, weight_shape, self.last_only, mode.mask, self.epsilon)
-        if mode.statistics == "population":
+        if mode.statistics == "population" or self.frozen:
             own += self._running_average.state.values()
             return Pass(BatchNormLSTMInferenceOperation(*settings), own, gradients)
         operation = BatchNormLSTMOperation(*settings)
@@ -163,23 +185,31 @@ class BatchNormLSTM(RecurrentLayer):
                 f"{self!r}: expected two sequences or more in training, got {shape}: the variance "
                 'of one value is 0; pass more, or statistics="population"'
             )
+        counts = operation.counts(self.steps)
+        # To stay, for steps that the batch has not.
+        momentum = np.where(counts > 1, self.momentum, 1.0)
+        of_variance = self._correction(counts)
         return Pass(
             operation,
             own,
             gradients,
             values=operation.most_values,
-            momentum=self._momentum_of(operation.has_statistics(self.steps)),
+            momentum=self._of_state(lambda name: momentum),
+            correction=self._of_state(
+                lambda name: of_variance if name.endswith("variance") else np.ones(self.steps)
+            ),
         )
 
-    def _momentum_of(self, has_statistics: Array) -> Array:
-        """That of each number of the state: 1, to stay, for steps that the batch has not."""
-        of_steps = np.where(has_statistics, self.momentum, 1.0)
+    def _of_state(self, of_steps: Callable[[str], Array]) -> Array:
+        """For each number of the state that of its step; of_steps: (steps,), by name."""
+        state = self._running_average.state
         return np.concatenate(
-            [
-                np.broadcast_to(of_steps[:, np.newaxis], each.reshape(self.steps, -1).shape).ravel()
-                for each in self._running_average.state.values()
-            ]
+            [np.repeat(of_steps(name), each.size // self.steps) for name, each in state.items()]
         )
+
+    def _correction(self, values: Array | int) -> Array:
+        """What the population's variances of so many values have for the biased ones."""
+        return values / np.maximum(values - int(self.unbiased_population), 1)
 
     @quiet()
     def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
@@ -212,10 +242,10 @@ class BatchNormLSTM(RecurrentLayer):
             states = list(self._after(step, given, states))
 
     def _exact(self, blocks: Iterator[Array]) -> tuple[Array, Array]:
-        mean, variance, _ = mean_and_variance(blocks)
+        mean, variance, count = mean_and_variance(blocks)
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
             raise ValueError("not finite")
-        return mean, variance
+        return mean, variance * self._correction(count)
 
     def _after(
         self, step: int, given: list[Array], states: list[tuple[Array, Array]]
@@ -240,4 +270,5 @@ class BatchNormLSTM(RecurrentLayer):
 
     def __repr__(self) -> str:
         usual = {"steps": None, "last_only": False, "momentum": 0.99, "epsilon": 1e-5}
+        usual |= {"unbiased_population": False, "frozen": False}
         return self._typed(self.in_features, self.units, **usual)

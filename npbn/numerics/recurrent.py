@@ -74,10 +74,14 @@ class Recurrent(Operation):
     def _begin(self, xp: Any, x: Array, input_weight: Array, terms: Array) -> None:
         """Takes x, and writes what it adds to each step, (T * N, columns): one product for all."""
         named(xp, last_hidden=self._all_hidden[-1])
+        self._take(xp, x)
+        xp.matmul(rows_of(self._x_over_time), input_weight, out=terms)
+
+    def _take(self, xp: Any, x: Array) -> None:
+        """Writes x step by step, as it goes into the products."""
         xp.copyto(self._x_over_time, x.swapaxes(0, 1))
         if self._masked is not None:
             xp.copyto(self._x_over_time, 0, where=self._masked)
-        xp.matmul(rows_of(self._x_over_time), input_weight, out=terms)
 
     def _end(self, xp: Any, y: Array) -> None:
         """Writes y."""

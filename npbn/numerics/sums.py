@@ -16,6 +16,8 @@ from npbn.numerics.operation import Workspace
 FOURS, HALVINGS = 4, 2
 # The sums are of sixteenths, which no rounding changes: so none overflows.
 SHARE = 1 / 16
+# So many rows are added in float32 by one product, four at a time.
+MOST_ROWS = 256
 
 
 class ColumnSums:
@@ -71,6 +73,34 @@ class BiasGradient(Workspace):
                 sums.take(xp, block)
             sums.total(xp, self._sum_dy)
         xp.copyto(dbias, self._sum_dy)
+
+
+class RowSums(Workspace):
+    """weights @ values, a sum over the rows of values (..., rows, D), of one number of rows.
+
+    Of many rows, products of some at a time, which are added in float64.
+    """
+
+    def __init__(self, rows: int, most_values: int, dtype: np.dtype[Any]) -> None:
+        """most_values: how many numbers a sum has at most."""
+        self._groups = rows // MOST_ROWS if rows > MOST_ROWS else 0
+        self._whole = MOST_ROWS * self._groups
+        self._parts = np.empty((self._groups + 1) * most_values, dtype)
+
+    def write(self, xp: Any, weights: Array, values: Array, out: Array) -> None:
+        """weights (rows,); out (..., D)."""
+        if not self._groups:
+            xp.matmul(weights, values, out=out)
+            return
+        around, groups, whole = values.shape[:-2], self._groups, self._whole
+        parts = self._parts[: (groups + 1) * out.size].reshape(*around, groups + 1, -1)
+        xp.matmul(
+            weights[:whole].reshape(groups, 1, -1),
+            values[..., :whole, :].reshape(*around, groups, MOST_ROWS, -1),
+            out=parts[..., :groups, np.newaxis, :],
+        )
+        xp.matmul(weights[whole:], values[..., whole:, :], out=parts[..., groups, :])
+        xp.sum(parts, axis=-2, dtype=np.float64, out=out)
 
 
 class _BlockSum:

@@ -231,6 +231,57 @@ def test_a_step_that_one_sequence_has_alone_moves_no_statistics():
     np.testing.assert_allclose(layer.population_input_variance[2], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_unbiased_population_variances_are_over_n_minus_1_of_each_step(masked):
+    x = make()["x"]
+    mask = mask_of([4, 3, 3, 2, 2, 2], 5) if masked else None
+    biased, unbiased = filled(make()), filled(make(), unbiased_population=True)
+    before = copy.deepcopy(dict(biased.state))
+    for layer in (biased, unbiased):
+        layer.forward(x, training=True, mask=mask)
+    n = np.array([6, 6, 3, 1] if masked else [6] * 4)[:, np.newaxis]
+    for name, each in unbiased.state.items():
+        factor = 1
+        if name.endswith("variance"):
+            # A step that one sequence has alone moves nothing.
+            factor = np.where(n > 1, n / np.maximum(n - 1, 1), 1)
+        moved = factor * (biased.state[name] - 0.5 * before[name]) + 0.5 * before[name]
+        np.testing.assert_allclose(each, moved, rtol=1e-12)
+    for layer in (biased, unbiased):
+        Sequential([layer]).recompute_population(x)
+    # The others depend on what these make of x.
+    found, expected = unbiased.population_input_variance, biased.population_input_variance
+    np.testing.assert_allclose(found, 6 / 5 * expected, rtol=1e-12)
+
+
+def test_a_frozen_one_uses_the_populations_statistics_in_every_mode_and_keeps_them():
+    inputs = make()
+    x, mask = inputs["x"], mask_of([5, 5, 3, 3, 1, 1], 5)
+    trained, frozen = filled(inputs), filled(inputs, frozen=True)
+    trained.forward(x, training=True)
+    for name, each in frozen.state.items():
+        each[...] = trained.state[name]
+    before = copy.deepcopy(dict(frozen.state))
+    for options in ({}, {"mask": mask}):
+        expected = trained.forward(x, statistics="population", **options)
+        dx = trained.backward(expected)
+        for mode in ({"training": True}, {}, {"statistics": "batch"}):
+            np.testing.assert_array_equal(frozen.forward(x, **mode, **options), expected)
+            np.testing.assert_array_equal(frozen.backward(expected), dx)
+    # One sequence alone is enough, and what is not finite shows and moves nothing.
+    frozen.forward(x[:1], training=True)
+    assert np.isnan(frozen.forward(x + np.nan, training=True)).all()
+    Sequential([frozen]).recompute_population(x)
+    for name, each in frozen.state.items():
+        np.testing.assert_array_equal(each, before[name])
+    network = Sequential([frozen, Dense(2, 2, rng=0, dtype=np.float64)])
+    network.forward(x, training=True)
+    np.testing.assert_array_equal(frozen.population_cell_mean, before["population_cell_mean"])
+    frozen.frozen = False
+    network.forward(x, training=True)
+    assert not np.array_equal(frozen.population_cell_mean, before["population_cell_mean"])
+
+
 def test_one_sequence_alone_is_refused_in_training():
     layer, x = filled(make()), make()["x"]
     alone = np.zeros((6, 5), bool)
@@ -349,6 +400,8 @@ def test_it_starts_as_cooijmans_says():
     changed = BatchNormLSTM(3, 5, steps=2, last_only=True, momentum=0.9, epsilon=1e-3)
     text = "BatchNormLSTM(3, 5, steps=2, last_only=True, momentum=0.9, epsilon=0.001)"
     assert repr(changed) == text
+    text = "BatchNormLSTM(3, 5, steps=2, unbiased_population=True, frozen=True)"
+    assert repr(BatchNormLSTM(3, 5, steps=2, unbiased_population=True, frozen=True)) == text
 
 
 @pytest.mark.parametrize(
@@ -379,6 +432,23 @@ def test_what_does_not_vary_is_normalized_to_0_also_without_epsilon(dtype):
     assert (y == y[:1]).all()
 
 
+@pytest.mark.parametrize("examples", [2, 6, 60, 300])
+@pytest.mark.parametrize("value", [0.1, 100 / 3, "small"])
+def test_without_epsilon_what_hardly_varies_makes_no_nan(examples, value, dtype):
+    """Rounding of a mean, or a square that the type cannot hold, is not what varies."""
+    inputs = make((examples, 3, 3), dtype)
+    inputs["epsilon"] = 0.0
+    if value == "small":
+        inputs["x"] *= dtype(1e-20 if dtype == np.float32 else 1e-160)
+    else:
+        inputs["x"][...] = value
+    dy = upstream(functional.batch_norm_lstm_forward(**inputs)[0])
+    y, *gradients = both_passes(functional, inputs, dy)
+    assert all(np.isfinite(each).all() for each in (y, *gradients))
+    if value != "small":
+        assert (y == y[:1]).all()
+
+
 def test_a_variance_that_the_type_cannot_hold_makes_y_nan():
     inputs = make(dtype=np.float32)
     inputs["x"][0] *= np.float32(1e25)
@@ -400,7 +470,7 @@ def test_given_statistics_are_checked():
 def test_a_step_is_printed_once_with_how_often_it_runs():
     network = Sequential([BatchNormLSTM(2, 3, steps=9, last_only=True, rng=0)])
     text = str(network.tape(make((6, 17, 2), np.float32)["x"], np.zeros(6, int)))
-    assert "np.subtract(deviations, mean, out=deviations)" in text
+    assert "np.subtract(of_state, state_mean, out=of_state)" in text
     assert ", x 17" in text
     assert "array" not in text
     assert len(text.splitlines()) < 160

@@ -98,7 +98,9 @@ def test_pytorch_agrees(operation, dtype, data):
         np.testing.assert_allclose(one, other, rtol=limit, atol=limit * max(1, abs(other).max()))
 
 
-@pytest.mark.parametrize("shape", [(60, 100), (2, 64, 33, 24), (70, 5, 40), (3, 4001, 20)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(60, 100), (2, 96, 80, 24), (700, 5, 40), (3, 4001, 20)], ids=str
+)
 @each_operation
 def test_pytorch_agrees_where_all_is_taken_in_parts(operation, shape):
     if operation == "instance_norm" and len(shape) == 2:
@@ -145,7 +147,8 @@ def assert_keeps_its_digits(operation, x, dy, epsilon=1e-5):
         assert (error / np.maximum(size, np.finfo(np.float32).tiny)).max() <= BOUNDS[name], name
 
 
-SHAPES = [(60, 100), (5, 6, 5), (1025, 2, 3), (4, 14, 14, 16), (2, 64, 33, 24), (1, 40_001, 4)]
+# Some are taken in parts: several examples at a time, or some places of one.
+SHAPES = [(60, 100), (5, 6, 5), (1025, 2, 3), (4, 14, 14, 16), (3, 64, 33, 24), (1, 40_001, 4)]
 
 
 @pytest.mark.parametrize("mean", [0, 1, -1e3, 1e6])
@@ -172,8 +175,8 @@ def test_sums_of_two_values_and_one_sided_gradients_keep_their_digits(operation,
 def test_parts_that_are_not_like_the_first_keep_their_digits(operation):
     # The first part is constant, the second lies elsewhere.
     x = np.random.default_rng(0).standard_normal((1, 40_000, 4)).astype(np.float32)
-    x[:, :8192] = 1e6
-    x[:, 20_000:] -= 1e4
+    x[:, : grouped_normalization.ROOM // 4] = 1e6
+    x[:, 36_000:] -= 1e4
     assert_keeps_its_digits(operation, x, x[:, ::-1] / np.float32(1e6))
 
 
@@ -239,7 +242,7 @@ def test_without_epsilon_the_size_of_a_group_does_not_matter(operation, shape):
     np.testing.assert_allclose(along, 0, atol=1e-13)
 
 
-@pytest.mark.parametrize("shape", [(7, 4), (4, 6, 4), (2, 3, 5, 6), (2, 64, 33, 24)], ids=str)
+@pytest.mark.parametrize("shape", [(7, 4), (4, 6, 4), (2, 3, 5, 6), (2, 96, 80, 24)], ids=str)
 def test_group_norm_is_layer_norm_and_instance_norm_at_its_ends(shape, dtype):
     x, gamma, beta, dy = make(shape, dtype)
     one_each = both_passes("group_norm", x, gamma, beta, dy, groups=shape[-1])
@@ -267,7 +270,7 @@ def test_group_norm_is_layer_norm_and_instance_norm_at_its_ends(shape, dtype):
         )
 
 
-@pytest.mark.parametrize("shape", [(7, 4), (5, 6, 4), (7, 700, 20), (3, 40_001, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(7, 4), (5, 6, 4), (17, 700, 20), (3, 40_001, 4)], ids=str)
 @each_operation
 def test_an_example_alone_decides_its_output(operation, shape):
     x, gamma, beta, dy = make(shape)
@@ -282,7 +285,7 @@ def test_an_example_alone_decides_its_output(operation, shape):
 # What has no deviation, or none that is finite
 
 
-CONSTANT = [(3, 4), (2, 5, 4), (2, 8193, 4)]
+CONSTANT = [(3, 4), (2, 5, 4), (2, 40_001, 4)]
 
 
 @pytest.mark.parametrize("value", [0.1, 0, -3e30, 1e-40])
@@ -345,14 +348,12 @@ def test_instance_norm_of_one_place_is_beta(shape, dtype):
 
 @each_operation
 def test_room_is_for_some_values_at_a_time(operation):
-    x, gamma, beta, dy = make((40, 64, 64, 16), np.float32)
+    x, gamma, beta, dy = make((80, 64, 64, 16), np.float32)
     options = options_of(operation, x.shape)
     forward = getattr(functional, f"{operation}_forward")
     backward = getattr(functional, f"{operation}_backward")
     caches = []
-    room = 16 * 8 * grouped_normalization.SMALL + (
-        x.nbytes // 2 if operation == "layer_norm" else 0
-    )
+    room = 6 * 8 * grouped_normalization.ROOM + (x.nbytes // 2 if operation == "layer_norm" else 0)
     _, most = memory_of(lambda: caches.append(forward(x, gamma, beta, **options)))
     assert most < x.nbytes + room
     _, most = memory_of(lambda: backward(dy, caches[0][1]))

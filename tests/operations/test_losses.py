@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from shared import memory_of
 
 from npbn import functional, reference
+from npbn.functional import losses
 from npbn.testing import CASES
 
 LOSSES_OF_LABELS = ["softmax_cross_entropy", "negative_log_likelihood"]
@@ -495,3 +497,25 @@ def test_labels_of_another_shape_are_refused(name, shape, advice):
 def test_a_wrong_target_is_refused(target, error, message):
     with pytest.raises(error, match=f"^target: .*{message}"):
         functional.squared_error(np.ones((7, 5)), target)
+
+
+def test_what_is_kept_of_many_shapes_is_bounded_in_bytes(monkeypatch):
+    def lose(sizes):
+        for rows in sizes:
+            logits = np.ones((rows, 1000), np.float32)
+            functional.softmax_cross_entropy(logits, np.zeros(rows, int))
+
+    kept = losses._AtHand()
+    monkeypatch.setattr(losses, "_at_hand", kept)
+    one, _ = memory_of(lambda: lose([1000]))
+    # Each has two arrays of 4 MB.
+    assert one > 7e6
+    monkeypatch.setattr(kept, "BYTES", 3.5 * one)
+    held, _ = memory_of(lambda: lose(range(1001, 1001 + kept.COUNT)))
+    assert one < held < 3.5 * one
+    held, _ = memory_of(lambda: lose([5000]))
+    assert held < one
+    monkeypatch.setattr(kept, "BYTES", 1 << 40)
+    held, _ = memory_of(lambda: lose(range(2001, 2001 + 2 * kept.COUNT)))
+    # Rows of 2,001 to 2,016: each holds twice as much as the first.
+    assert held < 2.2 * kept.COUNT * one
