@@ -1,8 +1,8 @@
 """Two directives for the pages of operations, which show what the package has.
 
-    {equations} batch_norm.batch_norm_forward    the code of npbn.reference, less its docstring
-    {readings} batch_norm                        where else the operations of that file are, and
-                                                 what one can get wrong in them
+{equations} batch_norm.batch_norm_forward    the code of npbn.reference, less its docstring
+{readings} batch_norm                        where else the operations of that file are, and
+                                             what one can get wrong in them
 """
 
 import ast
@@ -58,7 +58,11 @@ class Readings(SphinxDirective):
         text = ["The same, fast, and as a layer: " + ", ".join(found) + "."]
         for name in public(reference, stem):
             operation = name.removesuffix("_forward")
-            anywhere = {each.key for each in in_any_gradient(operation)} if operation in MISTAKES else set()
+            anywhere = (
+                {each.key for each in in_any_gradient(operation)}
+                if operation in MISTAKES
+                else set()
+            )
             own = [each for each in MISTAKES.get(operation, ()) if each.key not in anywhere]
             if own:
                 text += ["", f"Known mistakes in `{operation}`:", ""]
