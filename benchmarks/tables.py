@@ -1,7 +1,7 @@
 """Tables from a results file, narrow enough for a phone; the figure with --figure.
 
-    python -m benchmarks.tables data/benchmark.json                              print them
-    python -m benchmarks.tables data/benchmark.json --into docs/benchmark.md     put them into a page
+    python -m benchmarks.tables data/benchmark.json                              print
+    python -m benchmarks.tables data/benchmark.json --into docs/benchmark.md     put into a page
     python -m benchmarks.tables data/benchmark.json --figure docs/benchmark.png  draw
 
 Nothing is measured here.

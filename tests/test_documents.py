@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import npbn
+
 ROOT = Path(__file__).parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -74,3 +76,35 @@ def test_every_block_says_what_it_is(name):
     """Python is run, sh is looked at, text is printed; the rest are directives and comparisons."""
     kinds = {kind for kind, _ in BLOCK.findall(PAGES[name])}
     assert {each for each in kinds if not each.startswith("{")} <= {"python", "text", "sh", "bat"}
+
+
+# What a shell line has of this repository: files, modules, extras.
+FILE = re.compile(r"(?<![\w./\\-])(?:\.ci|examples|data|docs|benchmarks|npbn)[/\\][\w./\\-]*\w")
+MODULE = re.compile(r"python3? -m ((?:npbn|benchmarks)[\w.]*)")
+EXTRAS = re.compile(r"(?:npbn|\.)\[([\w,]+)\]")
+EVERYTHING = PAGES | {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("CONTRIBUTING.md", "data/README.md")
+}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_files_modules_and_extras_that_are_named_are_there(name):
+    text = EVERYTHING[name]
+    code = "\n".join(re.findall(r"`[^`\n]+`", text) + [b for k, b in BLOCK.findall(text) if k])
+    assert not [each for each in FILE.findall(code) if not found(each)]
+    assert not [each for each in MODULE.findall(code) if importlib.util.find_spec(each) is None]
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = {extra for each in EXTRAS.findall(code) for extra in each.split(",")}
+    assert extras <= set(config["options.extras_require"])
+
+
+def found(path):
+    return bool(list(ROOT.glob(path.replace("\\", "/"))))
+
+
+def test_what_is_cited_is_this_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {npbn.__version__}\n" in text
+    assert "\nlicense:\n  - MIT\n  - BSD-3-Clause\n" in text

@@ -13,12 +13,12 @@ from npbn.experiments.report import html_table, inline_svg, markdown_table, page
 VERDICTS = {True: ("yes", "holds"), False: ("no", "does not hold"), None: ("open", "not measured")}
 
 HOW_IT_IS_JUDGED = (
-    "The lesson reports one random draw of each run; here each runs at several seeds. Both networks "
-    "of a pair start from the same weights and see the same batches. A network learns when its "
-    "accuracy is at least 0.5; a pair agrees when both sides learn or fail as the lesson's and, "
-    "where these differ by 0.015 or more, differ to the same side. Where the lesson made a call "
-    "twice, both of its figures are given. Bad weights with ReLU are a lottery: there, look at how "
-    "many learn."
+    "The lesson reports one random draw of each run; here each runs at several seeds. Both "
+    "networks of a pair start from the same weights and see the same batches. A network learns "
+    "when its accuracy is at least 0.5; a pair agrees when both sides learn or fail as the "
+    "lesson's and, where these differ by 0.015 or more, differ to the same side. Where the lesson "
+    "made a call twice, both of its figures are given. Bad weights with ReLU are a lottery: there, "
+    "look at how many learn."
 )
 HOW_A_CLAIM_IS_JUDGED = (
     "Each has a rule that was written before the runs, and holds when the rule holds at four seeds "
