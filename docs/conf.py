@@ -1,7 +1,10 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs build/site`."""
 
+import inspect
 import sys
 from pathlib import Path
+
+from sphinx.util.inspect import stringify_signature
 
 import npbn
 
@@ -42,3 +45,17 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def _signature(app, what, name, thing, options, signature, returns):
+    """What a class takes; its __new__, at which Sphinx looks, takes anything and refuses it."""
+    if what == "class" and signature == "(*args, **options)":
+        taken = stringify_signature(inspect.signature(thing), show_annotation=False)
+        return taken.replace("<class 'numpy.float32'>", "np.float32"), returns
+    # What `fit` and others return, nobody makes by hand.
+    return ("", "") if signature and "<factory>" in signature else None
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _signature)

@@ -236,7 +236,6 @@ def seen(tmp_path_factory):
 
 @needs_site
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-@pytest.mark.xdist_group("site")
 class TestInChromium:
     def test_nothing_is_too_wide(self, seen):
         found, _ = seen
