@@ -1,8 +1,16 @@
-"""Tables from a results file; the figure with --figure. Nothing is measured here."""
+"""Tables from a results file, narrow enough for a phone; the figure with --figure.
+
+    python -m benchmarks.tables data/benchmark.json                              print
+    python -m benchmarks.tables data/benchmark.json --into docs/benchmark.md     put into a page
+    python -m benchmarks.tables data/benchmark.json --figure docs/benchmark.png  draw
+
+Nothing is measured here.
+"""
 
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +27,8 @@ THREADED = 1.2
 
 # What stands beside npbn where a row is a size; all contestants stand where a row is a contestant.
 BESIDE = ("textbook NumPy", "PyTorch", "JAX jit")
+# What every report begins with, and where in a page it begins.
+BEGINNING = "## Where and how it was measured"
 
 
 def report(results: Results) -> str:
@@ -51,10 +61,12 @@ def _head(results: Results) -> str:
         f"Measured {run.get('started', '')} on {machine.get('cpu', 'an unknown CPU')}, "
         f"{machine.get('cores', '?')} cores, {machine.get('system', '')}, "
         f"Python {machine.get('python', '')}.",
-        f"BLAS: {'; '.join(machine.get('blas', []))}. Versions: {versions}. "
+        f"BLAS: {'; '.join(machine.get('blas', []))}.",
+        f"Versions: {versions}.",
         f"Commit {machine.get('commit', 'unknown')}.",
-        "Medians of turns A B A B, one thread each unless said. A ratio is npbn's time over the "
-        "other's, the median over the turns, ± half the distance between their quartiles.",
+        "Medians of turns A B A B, one thread each unless said.",
+        "A ratio is npbn's time over the other's, the median over the turns; the spread is half "
+        "the distance between their quartiles.",
     ]
     if machine.get("huge_pages") == "madvise":
         lines.append(
@@ -75,7 +87,7 @@ def _head(results: Results) -> str:
     if who:
         names = ", ".join(sorted(who))
         lines.append(f"More than {THREADED} cores with one thread, here and there: {names}.")
-    return "\n".join(lines)
+    return "\n".join([BEGINNING, "", *(f"- {line}" for line in lines)])
 
 
 Tables = Iterator[tuple[str, str]]
@@ -107,9 +119,10 @@ def _kernels(results: Results) -> Tables:
 def _loop(results: Results) -> Tables:
     for case, own in by_case(results.find("loop")):
         bare = next(record for record in own if record.who == "bare step")
-        rows = [[each.who, seconds(each.median), _ratio(each, bare)] for each in own]
+        ratios = _Ratios()
+        rows = [[each.who, seconds(each.median), ratios.cell(each, bare)] for each in own]
         title = f"The loop around a step, {_with(case)}, {case['data']}, {case['steps']} steps"
-        yield title, table(["", "a step", "this / bare step"], rows)
+        yield title, ratios.below(table(["", "a step", "this / bare step"], rows))
 
 
 def _evaluation(results: Results) -> Tables:
@@ -138,9 +151,12 @@ def _growth(results: Results) -> Tables:
 
 def _images(results: Results) -> Tables:
     if own := results.find("images", what="layer"):
-        beside = (PRODUCTS, "npbn.reference", "PyTorch", "JAX jit", "tf.function")
-        title = "Convolution and pooling, forward and backward, float32"
-        yield title, _sizes(own, "layer", beside)
+        for what, beside in (
+            ("products and equations", (PRODUCTS, "npbn.reference")),
+            ("other libraries", ("PyTorch", "JAX jit", "tf.function")),
+        ):
+            title = f"Convolution and pooling beside {what}, forward and backward, float32"
+            yield title, _sizes(own, "layer", beside)
     for case, own in by_case(results.find("images", what="step")):
         title = f"A training step of the convolutional network, 60 images, {_with(case)}"
         yield title, _contestants(own, results)
@@ -185,8 +201,10 @@ def _memory(results: Results) -> Tables:
 def _import(results: Results) -> Tables:
     own = results.find("import")
     for numpy in results.find("import", "numpy"):
-        rows = [[each.who, seconds(each.median), _ratio(each, numpy)] for each in own]
-        yield "Import, in a fresh process", table(["", "time", "this / numpy"], rows)
+        ratios = _Ratios()
+        rows = [[each.who, seconds(each.median), ratios.cell(each, numpy)] for each in own]
+        text = ratios.below(table(["", "time", "this / numpy"], rows))
+        yield "Import, in a fresh process", text
 
 
 def _contestants(own: list[Record], results: Results) -> str:
@@ -196,33 +214,49 @@ def _contestants(own: list[Record], results: Results) -> str:
         record.who: seconds(record.median)
         for record in results.find(own[0].group, threads="default", **own[0].case)
     }
+    ratios = _Ratios()
     rows = [
-        [each.who, seconds(each.median), _ratio(npbn, each), default.get(each.who, "")]
+        [each.who, seconds(each.median), ratios.cell(npbn, each), default.get(each.who, "")]
         for each in sorted(own, key=lambda record: record.median)
     ]
     header = ["", "time", "npbn / this", "default threads"]
     columns = len(header) if default else len(header) - 1
-    return table(header[:columns], [row[:columns] for row in rows])
+    return ratios.below(table(header[:columns], [row[:columns] for row in rows]))
 
 
 def _sizes(own: list[Record], name: str, beside: Sequence[str]) -> str:
     """A row a size: npbn's time, and its ratios to what stands beside it."""
     beside = [who for who in beside if any(record.who == who for record in own)]
-    rows = []
+    rows, ratios = [], _Ratios()
     for case, records in by_case(own):
         found = {record.who: record for record in records}
         if NPBN in found:
             npbn = found[NPBN]
             row = [_label(case, name), seconds(npbn.median)]
-            rows.append(row + [_ratio(npbn, found.get(who)) for who in beside])
-    return table([name, NPBN, *(f"/ {who}" for who in beside)], rows)
+            rows.append(row + [ratios.cell(npbn, found.get(who)) for who in beside])
+    return ratios.below(table([name, NPBN, *(f"/ {who}" for who in beside)], rows))
 
 
-def _ratio(above: Record | None, below: Record | None) -> str:
-    if above is None or below is None or above is below:
-        return ""
-    low, middle, high = timing.quartiles(timing.ratios(above.values, below.values))
-    return f"{middle:.2f} ± {(high - low) / 2:.2f}"
+class _Ratios:
+    """The ratios of a table, and how far they spread."""
+
+    def __init__(self) -> None:
+        self._spreads: list[float] = []
+
+    def cell(self, above: Record | None, below: Record | None) -> str:
+        """The ratio of two records."""
+        if above is None or below is None or above is below:
+            return ""
+        low, middle, high = timing.quartiles(timing.ratios(above.values, below.values))
+        self._spreads.append((high - low) / 2 / middle)
+        return f"{middle:.2f}"
+
+    def below(self, text: str) -> str:
+        """The table, and a line on the spread of its ratios."""
+        if not self._spreads:
+            return text
+        usual, most = 100 * np.median(self._spreads), 100 * max(self._spreads)
+        return f"{text}\n\nSpread of the ratios: usually {usual:.1f} %, at most {most:.0f} %."
 
 
 def _with(case: Any) -> str:
@@ -280,7 +314,9 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a program; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", help="what python -m benchmarks --json wrote")
+    parser.add_argument("--into", metavar="PAGE", help="replace the tables of this page")
     parser.add_argument("--figure", metavar="FILE", help="draw the figure there; prints no tables")
     options = parser.parse_args(arguments)
     try:
@@ -289,6 +325,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from benchmarks import figure
 
             figure.draw(results).savefig(options.figure, dpi=150)
+            return 0
+        if options.into:
+            page = Path(options.into)
+            own, found, _ = page.read_text(encoding="utf-8").partition(BEGINNING)
+            if not found:
+                raise ValueError(f"{page}: expected a line {BEGINNING!r}")
+            page.write_text(own + report(results), encoding="utf-8")
             return 0
     except (OSError, ValueError) as error:
         print(f"benchmarks.tables: {error}", file=sys.stderr)

@@ -358,13 +358,13 @@ def test_batch_norm_degrades_at_two_images_a_batch(tmp_path):
     assert again.stdout == done.stdout
 
 
-def test_the_committed_sweep_says_what_the_readme_says(tmp_path):
+def test_the_committed_sweep_says_what_the_page_says(tmp_path):
     committed = EXAMPLES.parent / "data" / "batch_size_sweep.jsonl"
     done = run("batch_size_sweep.py", "--results", str(committed), folder=tmp_path)
     rows = {name: figures(done.stdout, name) for name in ("batch   ", "group")}
-    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    assert f"from {rows['batch   '][4]:.3f} to {rows['batch   '][0]:.3f}" in readme
-    assert f"group norm keeps {rows['group'][0]:.3f}" in " ".join(readme.split())
+    page = (EXAMPLES.parent / "docs/how_to/images.md").read_text(encoding="utf-8")
+    assert f"from {rows['batch   '][4]:.3f} to {rows['batch   '][0]:.3f}" in page
+    assert f"group norm keeps {rows['group'][0]:.3f}" in " ".join(page.split())
 
 
 def test_the_bars_of_the_main_job_say_whose_they_are(tmp_path):

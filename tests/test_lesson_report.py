@@ -289,7 +289,10 @@ class TestReport:
         for claim in CLAIMS:
             assert claim.statement.replace("'", "&#x27;") in text
         assert text.count("<svg") == 16
-        assert markdown.read_text().count("\n|") == 15 + 2 + 7 + 2 - 0
+        text = markdown.read_text()
+        assert text.count("\n|") == 2 * (15 + 2)
+        assert text.count("\n### ") == len(CLAIMS)
+        assert all(claim.rule in text for claim in CLAIMS)
         assert picture.read_bytes().startswith(b"\x89PNG")
 
     def test_is_one_self_contained_page(self, made_up):
@@ -305,7 +308,7 @@ class TestReport:
             file.append(Record(run, result(0.9), 0, machine()))
         html, markdown, _ = write_report(path, tmp_path)
         assert "not measured" in html.read_text()
-        assert "| 2 | False, 0.01, ReLU, 2000, 50 | 0.835 | 0.953 | 0.900" in markdown.read_text()
+        assert "| 2 | False, 0.01, ReLU, 2000, 50 | 0.835 / 0.953 | 0.900" in markdown.read_text()
 
     def test_a_run_whose_worker_died_counts_as_missing(self, tmp_path):
         path = tmp_path / "r"
@@ -394,15 +397,18 @@ class TestCommittedResults:
             bound = 0.08 if (reported.run, side) == (3, 0) else 0.06 if bad else 0.02
             assert abs(median(pair[side].validation_accuracy for pair in pairs) - theirs) <= bound
 
-    def test_the_table_in_docs_and_the_figures_of_readme_are_made_of_them(self, committed):
+    def test_the_tables_in_docs_and_the_figures_of_readme_are_made_of_them(self, committed):
         root = Path(__file__).parents[1]
         assert (root / "docs" / "lesson_report.md").read_text(encoding="utf-8") == (
             markdown_report(committed)
         )
-        readme = (root / "README.md").read_text(encoding="utf-8")
+        page = (root / "docs" / "results.md").read_text(encoding="utf-8")
         shown = {row[0]: row for row in rows(committed)}
         for number in ("1", "3", "4, 5", "12", "15, 18"):
-            assert f"{shown[number][4]} | {shown[number][5]}" in readme
+            assert f"{shown[number][4]} | {shown[number][5]}" in page
+        readme = (root / "README.md").read_text(encoding="utf-8")
+        without, with_it = (shown["2"][side].partition(" ")[0] for side in (4, 5))
+        assert f"from {without} to {with_it}" in " ".join(readme.split())
 
     @pytest.mark.skipif(not os.environ.get("NPBN_DATA"), reason="NPBN_DATA names no MNIST folder")
     def test_a_run_gives_the_same_bits_on_the_same_machine(self, committed):

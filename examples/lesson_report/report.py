@@ -12,6 +12,19 @@ from npbn.experiments.report import html_table, inline_svg, markdown_table, page
 
 VERDICTS = {True: ("yes", "holds"), False: ("no", "does not hold"), None: ("open", "not measured")}
 
+HOW_IT_IS_JUDGED = (
+    "The lesson reports one random draw of each run; here each runs at several seeds. Both "
+    "networks of a pair start from the same weights and see the same batches. A network learns "
+    "when its accuracy is at least 0.5; a pair agrees when both sides learn or fail as the "
+    "lesson's and, where these differ by 0.015 or more, differ to the same side. Where the lesson "
+    "made a call twice, both of its figures are given. Bad weights with ReLU are a lottery: there, "
+    "look at how many learn."
+)
+HOW_A_CLAIM_IS_JUDGED = (
+    "Each has a rule that was written before the runs, and holds when the rule holds at four seeds "
+    "of five or more."
+)
+
 HEADER = (
     "runs",
     "train_and_test(...)",
@@ -74,20 +87,37 @@ def agreement(records):
 
 
 def markdown_report(records):
-    """The report in Markdown: the table, and the claims."""
-    judged = []
+    """The report in Markdown: tables narrow enough for a phone, and the claims one by one."""
+    accuracies, outcomes = [], []
+    for numbers, call, *reported, without, with_it, never, ever, agreed in rows(records):
+        both = " and ".join(
+            f"{a} / {b}" for a, b in zip(*(each.split(" / ") for each in reported), strict=True)
+        )
+        accuracies.append((numbers, call, both, without, with_it))
+        outcomes.append((numbers, never, ever, agreed))
+    parts = [
+        "# The lesson's runs, measured",
+        agreement(records),
+        "![Final validation accuracies of all runs and seeds](lesson_report.png)",
+        HOW_IT_IS_JUDGED,
+        "## Final validation accuracy",
+        "Medians, and in brackets ranges, over the seeds; the lesson's without / with.",
+        markdown_table(
+            ("runs", "`train_and_test(...)`", "the lesson", "without", "with"), accuracies
+        ),
+        "## Which networks learn",
+        markdown_table(("runs", "without", "with", "agree"), outcomes),
+        "## The lesson's seven claims",
+        HOW_A_CLAIM_IS_JUDGED,
+    ]
     for claim in CLAIMS:
         verdict = claim.verdict(records)
-        word = VERDICTS[verdict.holds][1]
-        judged.append((claim.number, claim.statement, word, "; ".join(verdict.measured)))
-    return "\n\n".join(
-        [
-            "# The lesson's runs, measured",
-            agreement(records),
-            markdown_table(HEADER, rows(records)),
-            markdown_table(("", "the lesson's claim", "verdict", "measured"), judged) + "\n",
+        parts += [
+            f"### {claim.number}. {claim.statement.rstrip('.')}",
+            f"**{VERDICTS[verdict.holds][1].capitalize()}.** Rule: {claim.rule}",
+            "\n".join(f"- {line}" for line in verdict.measured),
         ]
-    )
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def html_report(records):
@@ -97,21 +127,15 @@ def html_report(records):
     parts = [
         "<h1>The lesson's runs, measured</h1>",
         f"<p>{text(agreement(records))}</p>",
-        "<p>The lesson reports one random draw of each run. Here each runs at the seeds "
-        f"{text(shown)}: the median and the range of the final validation accuracy on MNIST. Both "
-        "networks of a pair start from the same weights and see the same batches. A network learns "
-        "when its accuracy is at least 0.5; a pair agrees when both sides learn or fail as the "
-        "lesson's and, where these differ by 0.015 or more, differ to the same side. Where the "
-        "lesson made a call twice, both of its figures are given. Bad weights with ReLU are a "
-        "lottery: there, look at how many learn.</p>",
+        f"<p>Seeds {text(shown)}: the median and the range of the final validation accuracy on "
+        f"MNIST. {text(HOW_IT_IS_JUDGED)}</p>",
         html_table(HEADER, rows(records)),
         "<h2>All final accuracies</h2>",
         '<div class="scroll">',
         inline_svg(overview(records), "Final validation accuracies of all runs and seeds"),
         "</div>",
         "<h2>The lesson's seven claims</h2>",
-        "<p>Each has a rule that was written before the runs, and holds when the rule holds at "
-        "four seeds of five or more.</p>",
+        f"<p>{text(HOW_A_CLAIM_IS_JUDGED)}</p>",
         *(_claim_card(claim, records) for claim in CLAIMS),
         "<h2>Accuracy over training</h2>",
         "<p>The median over seeds, in the range from the lowest to the highest; dots where the "

@@ -1,0 +1,77 @@
+"""Two directives for the pages of operations, which show what the package has.
+
+{equations} batch_norm.batch_norm_forward    the code of npbn.reference, less its docstring
+{readings} batch_norm                        where else the operations of that file are, and
+                                             what one can get wrong in them
+"""
+
+import ast
+import importlib
+import inspect
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from npbn import functional, layers, reference
+from npbn.testing.mistake import in_any_gradient
+from npbn.testing.mistakes import MISTAKES
+
+
+def code(function):
+    """The source of a function without its docstring."""
+    lines = inspect.getsourcelines(function)[0]
+    if function.__doc__:
+        docstring = ast.parse("".join(lines)).body[0].body[0]
+        del lines[docstring.lineno - 1 : docstring.end_lineno]
+    return "".join(lines)
+
+
+def public(room, stem):
+    """The public names of a room that npbn/<room>/<stem>.py defines."""
+    module = f"{room.__name__}.{stem}"
+    return [name for name in room.__all__ if getattr(room, name).__module__ == module]
+
+
+class Equations(SphinxDirective):
+    """The code of a function."""
+
+    required_arguments = 1
+
+    def run(self):
+        stem, name = self.arguments[0].split(".")
+        function = getattr(importlib.import_module(f"npbn.reference.{stem}"), name)
+        self.env.note_dependency(inspect.getsourcefile(function))
+        return [nodes.literal_block(text := code(function), text, language="python")]
+
+
+class Readings(SphinxDirective):
+    """The other readings of the operations of a file, and their known mistakes."""
+
+    required_arguments = 1
+
+    def run(self):
+        (stem,) = self.arguments
+        found = [
+            *(f"{{py:obj}}`npbn.functional.{name}`" for name in public(functional, stem)),
+            *(f"{{py:obj}}`npbn.{name}`" for name in public(layers, stem)),
+        ]
+        text = ["The same, fast, and as a layer: " + ", ".join(found) + "."]
+        for name in public(reference, stem):
+            operation = name.removesuffix("_forward")
+            anywhere = (
+                {each.key for each in in_any_gradient(operation)}
+                if operation in MISTAKES
+                else set()
+            )
+            own = [each for each in MISTAKES.get(operation, ()) if each.key not in anywhere]
+            if own:
+                text += ["", f"Known mistakes in `{operation}`:", ""]
+                text += [f"- {each}" for each in own]
+        return self.parse_text_to_nodes("\n".join(text))
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.add_directive("equations", Equations)
+    app.add_directive("readings", Readings)
+    return {"parallel_read_safe": True}
