@@ -57,8 +57,9 @@ def test_a_page_runs_and_prints_what_it_shows(name, tmp_path, monkeypatch, capsy
     for (kind, text), (next_kind, next_text) in pairwise([*blocks, ("", "")]):
         if kind == "python":
             exec(compile(text, name, "exec"), namespace)
-            shown, printed = next_text if next_kind == "text" else "", capsys.readouterr().out
-            assert is_what_was_printed(lines(shown), lines(printed)), f"{text}\n{printed}"
+            printed = capsys.readouterr().out
+            if next_kind == "text":
+                assert is_what_was_printed(lines(next_text), lines(printed)), f"{text}\n{printed}"
 
 
 def test_what_differs_is_seen():
@@ -102,6 +103,15 @@ def test_files_modules_and_extras_that_are_named_are_there(name):
 
 def found(path):
     return bool(list(ROOT.glob(path.replace("\\", "/"))))
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_links_between_files_work_in_the_repository(name):
+    """As a viewer of the repository follows them; those of the site are followed by test_site."""
+    targets = re.findall(r"\]\(([^)\s#]+)", EVERYTHING[name])
+    folder = (ROOT / name).parent
+    files = [each for each in targets if not each.startswith(("http:", "https:"))]
+    assert not [each for each in files if not (folder / each).exists()]
 
 
 def test_what_is_cited_is_this_version():
