@@ -1,14 +1,14 @@
 """Every code block of README and docs/ runs, and prints what the page shows.
 
 The Python blocks of a page run in order, in one namespace and an empty folder. A block of kind
-`text` behind one is what it prints: words and whole numbers are the same, decimals within 0.03, and
-a line `...` stands for any lines. Notebooks and docs/adding_an_operation.md have their own tests.
+`text` right behind one is what it prints: words and whole numbers are the same, decimals within
+0.03, and a line `...` stands for any lines. Notebooks and docs/adding_an_operation.md have their
+own tests.
 """
 
 import configparser
 import importlib.util
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,13 +53,15 @@ def lines(text):
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_a_page_runs_and_prints_what_it_shows(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    namespace, blocks = {"__name__": name}, BLOCK.findall(PAGES[name])
-    for (kind, text), (next_kind, next_text) in pairwise([*blocks, ("", "")]):
+    namespace, page = {"__name__": name}, PAGES[name]
+    for block in BLOCK.finditer(page):
+        kind, text = block.groups()
         if kind == "python":
             exec(compile(text, name, "exec"), namespace)
             printed = capsys.readouterr().out
-            if next_kind == "text":
-                assert is_what_was_printed(lines(next_text), lines(printed)), f"{text}\n{printed}"
+            behind = BLOCK.match(page, block.end() + 2)
+            if behind and behind[1] == "text":
+                assert is_what_was_printed(lines(behind[2]), lines(printed)), f"{text}\n{printed}"
 
 
 def test_what_differs_is_seen():
