@@ -1,14 +1,14 @@
 """Every code block of README and docs/ runs, and prints what the page shows.
 
 The Python blocks of a page run in order, in one namespace and an empty folder. A block of kind
-`text` behind one is what it prints: words and whole numbers are the same, decimals within 0.03, and
-a line `...` stands for any lines. Notebooks and docs/adding_an_operation.md have their own tests.
+`text` right behind one is what it prints: words and whole numbers are the same, decimals within
+0.03, and a line `...` stands for any lines. Notebooks and docs/adding_an_operation.md have their
+own tests.
 """
 
 import configparser
 import importlib.util
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,12 +53,15 @@ def lines(text):
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_a_page_runs_and_prints_what_it_shows(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    namespace, blocks = {"__name__": name}, BLOCK.findall(PAGES[name])
-    for (kind, text), (next_kind, next_text) in pairwise([*blocks, ("", "")]):
+    namespace, page = {"__name__": name}, PAGES[name]
+    for block in BLOCK.finditer(page):
+        kind, text = block.groups()
         if kind == "python":
             exec(compile(text, name, "exec"), namespace)
-            shown, printed = next_text if next_kind == "text" else "", capsys.readouterr().out
-            assert is_what_was_printed(lines(shown), lines(printed)), f"{text}\n{printed}"
+            printed = capsys.readouterr().out
+            behind = BLOCK.match(page, block.end() + 2)
+            if behind and behind[1] == "text":
+                assert is_what_was_printed(lines(behind[2]), lines(printed)), f"{text}\n{printed}"
 
 
 def test_what_differs_is_seen():
@@ -102,6 +105,15 @@ def test_files_modules_and_extras_that_are_named_are_there(name):
 
 def found(path):
     return bool(list(ROOT.glob(path.replace("\\", "/"))))
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_links_between_files_work_in_the_repository(name):
+    """As a viewer of the repository follows them; those of the site are followed by test_site."""
+    targets = re.findall(r"\]\(([^)\s#]+)", EVERYTHING[name])
+    folder = (ROOT / name).parent
+    files = [each for each in targets if not each.startswith(("http:", "https:"))]
+    assert not [each for each in files if not (folder / each).exists()]
 
 
 def test_what_is_cited_is_this_version():
