@@ -12,6 +12,7 @@ from typing import Any
 
 # Colours are the page's own. Notebooks stripe and centre tables otherwise.
 _CELL = "padding: .2em .7em; text-align: {side}; vertical-align: top; background: none"
+_MONOSPACED = "font-family: monospace; background: none; color: inherit"
 _RULE = "border: 0 solid currentColor; border-bottom-width: {width}px"
 # MathJax leaves these alone: a $ in a name begins no formula.
 _BLOCK = '<div class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto">{}</div>'
@@ -41,13 +42,13 @@ def strong(value: Any) -> Markup:
 
 def code(value: Any) -> Markup:
     """A value as code, in a line; it breaks where the page is narrow."""
-    style = "background: none; color: inherit; padding: 0"
+    style = f"{_MONOSPACED}; padding: 0"
     return Markup(f'<code style="{style}">{text(value)}</code>')
 
 
 def preformatted(value: Any) -> Markup:
     """Lines of text as they stand."""
-    style = "background: none; color: inherit; margin: .3em 0; line-height: 1.4"
+    style = f"{_MONOSPACED}; margin: .3em 0; line-height: 1.4"
     return Markup(f'<pre style="{style}">{text(value)}</pre>')
 
 

@@ -102,8 +102,7 @@ def _described(functions: Functions, like: Like | None, found: Mapping[str, floa
     arrays = ", ".join(f"{name} {array.shape}" for name, array in functions.given.items())
     description = f"forward and backward of {arrays}"
     if like is not None:
-        given = {name: value for name, value in like.given.items() if name not in found}
-        options = [f"{name}={value!r}" for name, value in given.items()]
+        options = [f"{name}={value!r}" for name, value in like.shown.items() if name not in found]
         options += [f"epsilon={value:.4g}" for value in found.values()]
         description += f", like {like.name}" + f"({', '.join(options)})" * bool(options)
     return description

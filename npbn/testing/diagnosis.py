@@ -57,29 +57,42 @@ class Diagnosis:
         given, true = self.looks[0].given[name], np.asarray(getattr(self.looks[0].pieces, name))
         if given.shape != true.shape:
             return self._explain_shape(name, given, true)
-        found = self.find(name, bases)
-        return None if found is None else self.named(found)
+        return self.named(self.find(name, bases))
 
-    def find(self, name: str, bases: Sequence[Changes] = ((),)) -> tuple[Mistake, ...] | None:
-        """The mistake, or the two, that make what was given in every look."""
-        own = [each for each in self.mistakes if name in each.results]
+    def find(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The mistakes, or else the pair, that make what was given in every look.
+
+        Where several mistakes make the same numbers, the likeliest comes first.
+        """
+        return self.singles(name, bases) or self.pairs(name, bases)
+
+    def singles(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The mistakes that each make what was given."""
         for base in bases:
-            singles = [each for each in own if self._makes(name, base, each)]
-            if singles:
-                return (self._likeliest(name, singles),)
-        if self.looks[0].given[name].size > MOST_VALUES:
-            return None
-        pairs = (self._pairs(name, base, own) for base in bases)
-        return next(itertools.chain.from_iterable(pairs), None)
+            found = [each for each in self._own(name) if self._makes(name, base, each)]
+            if found:
+                return [(each,) for each in self._likely(name, found)]
+        return []
 
-    def named(self, mistakes: Sequence[Mistake]) -> Explanation:
-        """Mistakes in words; where these speak of m, they say what it is."""
-        sentence = ", and ".join(each.sentence for each in mistakes)
+    def pairs(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The first two mistakes that together make what was given."""
+        if self.looks[0].given[name].size > MOST_VALUES:
+            return []
+        pairs = (self._pairs(name, base) for base in bases)
+        return list(itertools.islice(itertools.chain.from_iterable(pairs), 1))
+
+    def named(self, found: Sequence[tuple[Mistake, ...]]) -> Explanation | None:
+        """The likeliest in words, and a second one that makes the same numbers."""
+        if not found:
+            return None
+        each = [", and ".join(mistake.sentence for mistake in together) for together in found]
+        sentence = "; or it ".join(list(dict.fromkeys(each))[:2])
+        # Where a sentence speaks of m, it says what that is.
         pieces = self.looks[0].pieces
         m = np.asarray(getattr(pieces, "m", pieces.rows))
         if re.search(r"\bm\b", sentence) and not m.ndim:
             sentence += f" (m is {m})"
-        return Explanation(tuple(each.key for each in mistakes), sentence)
+        return Explanation(tuple(mistake.key for mistake in found[0]), sentence)
 
     def made(self, name: str, look: Look, *changes: Mapping[str, Wrong]) -> Array | None:
         """A result after some changes; None where these arrays do not allow them."""
@@ -102,62 +115,65 @@ class Diagnosis:
     def _makes(self, name: str, base: Changes, *mistakes: Mistake) -> bool:
         return self.is_made(name, *base, *(each.changes for each in mistakes))
 
-    def _likeliest(self, name: str, mistakes: Sequence[Mistake]) -> Mistake:
-        """Of several that make the same numbers: what is 0 to the bit was never computed."""
+    def _likely(self, name: str, mistakes: Sequence[Mistake]) -> Sequence[Mistake]:
+        """What is 0 to the bit was never computed; and what was, is something else."""
         is_0 = not np.any(self.looks[0].given[name])
-        return min(mistakes, key=lambda each: each.key.endswith(" is 0") is not is_0)
+        likely = [each for each in mistakes if each.key.endswith(" is 0") is is_0]
+        return likely or mistakes
 
-    def _pairs(
-        self, name: str, base: Changes, own: Sequence[Mistake]
-    ) -> Iterator[tuple[Mistake, Mistake]]:
-        """Pairs of mistakes, in the order in which they make what was given."""
-        first_look, possible = self.looks[0], []
-        for each in own:
-            made = self.made(name, first_look, *base, each.changes)
-            if made is not None and made.shape == first_look.given[name].shape:
+    def _own(self, name: str) -> list[Mistake]:
+        return [each for each in self.mistakes if name in each.results]
+
+    def _pairs(self, name: str, base: Changes) -> Iterator[tuple[Mistake, ...]]:
+        first, possible = self.looks[0], []
+        for each in self._own(name):
+            made = self.made(name, first, *base, each.changes)
+            if made is not None and made.shape == first.given[name].shape:
                 possible.append(each)
         for one, two in itertools.combinations(possible, 2):
             # The order counts only where both change the same step.
-            orders = (
-                [(one, two), (two, one)]
-                if one.changes.keys() & two.changes.keys()
-                else [(one, two)]
-            )
-            for pair in orders:
+            in_order = [(one, two), (two, one)]
+            for pair in in_order if one.changes.keys() & two.changes.keys() else in_order[:1]:
                 if self._makes(name, base, *pair):
                     yield pair
 
     # A result that has not the shape that it should have
 
     def _explain_shape(self, name: str, given: Array, true: Array) -> Explanation | None:
-        known = self.find(name)
+        known = self.named(self.find(name)) or misshapen(name, given, true, self.rounding(name))
         if known is not None:
-            return self.named(known)
-        shapes = f"its shape is {given.shape}, not {true.shape}"
+            return known
         for key, sentence, mended in mended_shapes(name, given, true):
-            shape = Explanation((key,), f"{sentence}: {shapes}")
-            if is_close(true, mended, self.rounding(name)):
-                return shape
             look = dataclasses.replace(self.looks[0], given={name: mended})
-            if known := dataclasses.replace(self, looks=[look]).find(name):
-                return shape.and_also(self.named(known))
-        if not given.ndim and is_close(true.sum(), given, self.rounding(name)):
-            key = f"{name} is one number"
-            return Explanation((key,), f"is summed over everything, one number: {shapes}")
+            known = dataclasses.replace(self, looks=[look]).explain(name)
+            if known is not None:
+                return Explanation((key,), sentence).and_also(known)
         return None
+
+
+def misshapen(name: str, given: Array, true: Array, rounding: float) -> Explanation | None:
+    """What explains a result that has not the shape of the true one, but its values."""
+    for key, sentence, mended in mended_shapes(name, given, true):
+        if is_close(true, mended, rounding):
+            return Explanation((key,), sentence)
+    if not given.ndim and is_close(true.sum(), given, rounding):
+        sentence = f"is summed over everything: it is one number, not {true.shape}"
+        return Explanation((f"{name} is one number",), sentence)
+    return None
 
 
 def mended_shapes(name: str, given: Array, true: Array) -> Iterator[tuple[str, str, Array]]:
     """What may have gone wrong with the shape: a key, a sentence, and the result without it."""
+    shapes = f": its shape is {given.shape}, not {true.shape}"
     if given.ndim > 1 and given.T.shape == true.shape:
-        yield f"{name} is transposed", "is transposed", given.T
+        yield f"{name} is transposed", "is transposed" + shapes, given.T
     elif given.size == true.size and given.ndim != true.ndim:
         sentence = "has an axis too many" if given.ndim > true.ndim else "lacks an axis"
-        yield f"{name} has other axes", sentence, given.reshape(true.shape)
+        yield f"{name} has other axes", sentence + shapes, given.reshape(true.shape)
     extra = given.ndim - true.ndim
     if extra > 0 and given.shape[extra:] == true.shape and given.size > true.size:
         sentence = "is not summed over the batch, in which every example adds its own"
-        yield f"{name} is not summed", sentence, given.sum(tuple(range(extra)))
+        yield f"{name} is not summed", sentence + shapes, given.sum(tuple(range(extra)))
 
 
 def exchanged(name: str, given: Array, others: Arrays, rounding: float) -> Explanation | None:

@@ -22,8 +22,8 @@ def found_out(
     """The epsilon, and arrays to look at, too; None where forward cannot take them.
 
     Their x is so small that epsilon counts; or, where it does in the arrays as they are, so large
-    that it does not. made: arrays and an epsilon -> y. forward: the one that is looked at, arrays -> y. epsilon: None
-    for one that is to be found.
+    that it does not. made: arrays and an epsilon -> y. forward: the one that is looked at, arrays
+    -> y. epsilon: None for one that is to be found.
     """
     found, scale, scaled = epsilon or 0.0, 1.0, arrays
     while True:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npbn._checks import Array
-from npbn.testing.diagnosis import Changes, Diagnosis, Explanation, Look, exchanged
+from npbn.testing.diagnosis import Changes, Diagnosis, Explanation, Look, exchanged, misshapen
 from npbn.testing.epsilon import found_out, rounded, solved
 from npbn.testing.functions import Arrays
 from npbn.testing.likeness import first_place, likeness
@@ -23,7 +23,7 @@ class Explanations:
         parameters = [name.removeprefix("d") for name in truth.gradients[1:]]
         self._mistakes: Sequence[Mistake] = (
             list(in_gradients("", truth.gradients, parameters))
-            if self._like is None
+            if self._like is None or not truth.y_has_shape
             else self._like.mistakes
         )
         # A wrong forward pass by which y is explained.
@@ -51,29 +51,29 @@ class Explanations:
 
     def _of_y(self) -> Explanation:
         truth, name = self._truth, self._result
+        if not truth.y_has_shape:
+            y, right = truth.main.given[name], truth.main.right[name]
+            return misshapen(name, y, right, truth.bounds().rounding) or self._unknown(name)
         diagnosis = self._diagnosis(truth.runs)
-        if truth.main.given[name].shape != truth.main.right[name].shape:
-            return diagnosis.explain(name) or self._unknown(name)
-        found = diagnosis.find(name)
-        if found is None:
-            found = self._with_own_epsilon()
-        if found is None:
-            return self._another_epsilon(name, truth.runs) or self._unknown(name)
-        self._forward = tuple(each.changes for each in found)
-        return diagnosis.named(found)
+        found = diagnosis.singles(name) or self._with_own_epsilon() or diagnosis.pairs(name)
+        if found:
+            self._forward = tuple(each.changes for each in found[0])
+        return (
+            diagnosis.named(found) or self._another_epsilon(name, truth.runs) or self._unknown(name)
+        )
 
-    def _with_own_epsilon(self) -> tuple[Mistake, ...] | None:
+    def _with_own_epsilon(self) -> list[tuple[Mistake, ...]]:
         """A mistake in y beside an epsilon that is not known either."""
         if self._like is None or not self._like.finds_epsilon:
-            return None
+            return []
         for mistake in self._mistakes:
             if self._result in mistake.results:
                 made = partial(self._made, self._result, mistake.changes)
                 epsilon = self._epsilon_of_y(made)
                 if epsilon is not None:
                     self._truth.take_epsilon(epsilon)
-                    return (mistake,)
-        return None
+                    return [(mistake,)]
+        return []
 
     def _made(self, name: str, changes: Any, arrays: Arrays, epsilon: float) -> Array:
         pieces = self._truth.pieces(arrays, epsilon=epsilon).changed(changes)
@@ -111,12 +111,13 @@ class Explanations:
     def _another_epsilon(self, name: str, runs: Sequence[Run]) -> Explanation | None:
         """A result that is right but for its epsilon."""
         like, right = self._like, self._truth.options.get("epsilon")
-        if like is None or right is None:
+        given = self._truth.main.given[name]
+        if like is None or right is None or given.shape != self._truth.main.right[name].shape:
             return None
         ways: list[Any] = [{}]
         if name == "dx" and "std" in self._truth.pieces(runs[0].arrays).steps:
             # Where x_hat is right, and the factor 1 / std is made anew.
-            ways.append({"dx": lambda p: p.dx * np.sqrt((p.variance + right) / p.std**2)})
+            ways.append({"x_hat": lambda p: p.centred / np.sqrt(p.variance + right)})
         looks, bound = [(run.arrays, run.given[name]) for run in runs], self._truth.bounds(name)
         for changes in ways:
             made = partial(self._made, name, changes)

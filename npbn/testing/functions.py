@@ -194,8 +194,10 @@ class Functions(Probe):
 
 
 def alike(a: Array, b: Array, rounding: float) -> bool:
-    """Whether both have the same shape and, to rounding, the same values."""
-    return a.shape == b.shape and (a.size == 0 or is_close(a, b, rounding))
+    """Whether both have the same shape and, to rounding, the same values, or none."""
+    if a.shape != b.shape or (np.isfinite(a) != np.isfinite(b)).any():
+        return False
+    return not np.isfinite(a).any() or is_close(a, b, rounding)
 
 
 def is_close(made: Array, given: Array, rounding: float) -> bool:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,19 +18,22 @@ KNOWN = tuple(dict.fromkeys(case.name for case in CASES.values() if case.gradien
 """The operations that have a gradient."""
 
 
+# What students take for the options of convolution and pooling.
+_WINDOWS: Mapping[str, Sequence[Any]] = {"stride": (1, 2, 3), "padding": ("same", "valid", 1, 2)}
+
+
 class Like:
     """An operation, its arguments and options.
 
     names: of the arrays, in order. gradients: of what backward returns. result: of what forward
-    returns. given: the options by name. options: all of them, with
-    those that were not given as `npbn.reference` has them.
-    finds_epsilon: whether it has one, which was not given.
+    returns. given: the options by name; shown: and those that were found out; options: and the
+    others, as `npbn.reference` has them. finds_epsilon: whether one was not given.
     """
 
     def __init__(self, name: str, count: int, options: Mapping[str, Any]) -> None:
         if name not in KNOWN:
             close = difflib.get_close_matches(str(name), KNOWN, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(KNOWN)}"
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(KNOWN))}"
             raise ValueError(f"like: expected an operation of npbn.reference, got {name!r}: {hint}")
         self.name, case = name, CASES[name]
         parameters = inspect.signature(case.function(reference)).parameters.values()
@@ -51,10 +55,37 @@ class Like:
                 known = ", ".join(defaults) or "none"
                 raise TypeError(f"{option}: expected an option of {name} ({known})")
         self.given, self.options = dict(options), defaults | dict(options)
+        self.shown = dict(options)
         self.finds_epsilon = "epsilon" in self.options and "epsilon" not in options
         for option, value in self.options.items():
             if value is inspect.Parameter.empty:
                 raise TypeError(f"like={name!r}: expected the option {option}, {option}=... say")
+
+    def find_windows(self, arrays: Mapping[str, Array], y: Array) -> None:
+        """Find stride and padding out, where they were not given: those that make y, or its shape.
+
+        Without any that do, they stay as `npbn.reference` has them.
+        """
+        open_ones = [name for name in _WINDOWS if name in self.options and name not in self.given]
+        ways = [
+            dict(zip(open_ones, values, strict=True))
+            for values in itertools.product(
+                *((self.options[name], *_WINDOWS[name]) for name in open_ones)
+            )
+        ]
+        fitting = []
+        for way in ways if open_ones else []:
+            try:
+                made = self.result_of(arrays, **way)
+            except ValueError:  # the kernel is larger than the image
+                continue
+            if made.shape == y.shape:
+                fitting.append((float(np.max(np.abs(made - y))), way))
+        if fitting:
+            closest = min(difference for difference, _ in fitting)
+            way = next(way for difference, way in fitting if difference == closest)
+            self.shown |= {name: way[name] for name in way if way[name] != self.options[name]}
+            self.options |= way
 
     @property
     def mistakes(self) -> Sequence[Mistake]:

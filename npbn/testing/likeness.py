@@ -24,9 +24,13 @@ def likeness(
         return "has NaN or infinity in it"
     known = np.isfinite(true)
     bound = rounding * float(np.max(np.abs(true[known]), initial=0.0))
-    looks = [_a_factor(given, true, factors, bound), _a_term(given - true, x_hat, bound)]
-    found = next(filter(None, looks), None)
-    return found or _places(np.abs(given - true) > bound, int(known.sum()))
+    wrong = np.abs(given - true) > bound
+    return (
+        _some_lines(wrong)
+        or _a_factor(given, true, factors, bound)
+        or _a_term(given - true, x_hat, bound)
+        or f"differs in {int(wrong.sum())} of {int(known.sum())} places"
+    )
 
 
 def first_place(given: Array, true: Array, rounding: float) -> tuple[int, ...] | None:
@@ -98,7 +102,7 @@ def _a_term(difference: Array, x_hat: Array | None, bound: float) -> str | None:
         return True
 
     if is_made_of(ones):
-        return "differs by the same in every row: a term of the mean"
+        return "differs by the same in every row" + ": a term of the mean" * (x_hat is not None)
     if x_hat is None:
         return None
     normalized = np.broadcast_to(x_hat, difference.shape).reshape(rows.shape)
@@ -112,14 +116,11 @@ def _a_term(difference: Array, x_hat: Array | None, bound: float) -> str | None:
     return None
 
 
-def _places(wrong: Array, known: int) -> str:
-    """In how many places it differs, or in which rows or columns alone."""
+def _some_lines(wrong: Array) -> str | None:
+    """Whether it differs in few rows or columns alone."""
     places = np.argwhere(wrong)
-    if not len(places):
-        return "differs by little more than rounding"
-    for axis, name in ((0, "row"), (wrong.ndim - 1, "column")):
-        found = np.unique(places[:, axis]) if wrong.ndim > 1 else places[:0]
+    for axis, name in ((0, "row"), (wrong.ndim - 1, "column")) if wrong.ndim > 1 else ():
+        found = np.unique(places[:, axis])
         if 0 < len(found) <= min(3, wrong.shape[axis] - 1):
-            plural = "s" * (len(found) > 1)
-            return f"differs in {name}{plural} {', '.join(map(str, found))} alone"
-    return f"differs in {len(places)} of {known} places"
+            return f"differs in {name}{'s' * (len(found) > 1)} {', '.join(map(str, found))} alone"
+    return None

@@ -9,7 +9,8 @@ import numpy as np
 from npbn._checks import Array
 from npbn.testing.arguments import near
 from npbn.testing.comparison import ENTRIES, compare
-from npbn.testing.epsilon import found_out, rounded
+from npbn.testing.diagnosis import mended_shapes
+from npbn.testing.epsilon import found_out, rounded, solved
 from npbn.testing.functions import Arrays, Functions
 from npbn.testing.like import Like
 from npbn.testing.mistake import Pieces
@@ -92,7 +93,7 @@ class Truth:
 
     def pieces(self, arrays: Arrays, **options: float) -> Pieces:
         """What mistakes are made of."""
-        if self.like is not None:
+        if self.like is not None and self.y_has_shape:
             return self.like.pieces(arrays, self.dy, self.other, **(self.options | options))
         first = next(iter(arrays.values()))
         right = {name: self.main.right[name] for name in self.gradients}
@@ -102,14 +103,20 @@ class Truth:
 
     def _look_at_y(self) -> bool:
         like, name = self.like, self.result
+        self.y_has_shape = True
         if like is None:
             return True
         bound = self.tolerances[name] = self.bounds().y
-        has_shape = self.main.given[name].shape == like.result_of(self.main.arrays).shape
-        if "epsilon" in like.options and has_shape:
-            self._find_epsilon(like)
+        like.find_windows(self.main.arrays, self.main.given[name])
+        self.y_has_shape = self.dy.shape == like.result_of(self.main.arrays).shape
+        if "epsilon" in like.options:
+            self.options = {"epsilon": float(like.options["epsilon"])}
+            if self.y_has_shape:
+                self._find_epsilon(like)
+            elif like.finds_epsilon:
+                self._find_epsilon_in_another_shape(like)
         self.errors[name] = self._error_of_y(like)
-        if not self.errors[name] <= bound and like.finds_epsilon:
+        if not self.errors[name] <= bound and like.finds_epsilon and self.y_has_shape:
             self.take_epsilon(float(like.options["epsilon"]))
         return self.errors[name] <= bound
 
@@ -126,6 +133,14 @@ class Truth:
             epsilon = epsilon or float(like.options["epsilon"])
         self.options = {"epsilon": epsilon}
 
+    def _find_epsilon_in_another_shape(self, like: Like) -> None:
+        y, right = self.main.given[self.result], like.result_of(self.main.arrays)
+        for _, _, mended in mended_shapes(self.result, y, right):
+            made = partial(like.result_with_epsilon, self.main.arrays)
+            epsilon = solved(made, mended)
+            if error_of(mended, made(epsilon)) <= self.bounds().y:
+                self.options = {"epsilon": epsilon}
+
     def y_of(self, arrays: Arrays) -> Array:
         """What forward makes of other arrays, in the call after one with still other ones."""
         self.functions.run(self.other)
@@ -139,6 +154,7 @@ class Truth:
 
     def _look_at_gradients(self, repeats: bool) -> None:
         is_known = self.like is not None and self.y_is_right
+        errors = {}
         if is_known:
             for run in self.runs[1:]:
                 self.functions.run(self.other)
@@ -147,26 +163,30 @@ class Truth:
             for run in self.runs:
                 pieces = self.pieces(run.arrays)
                 run.right |= {name: getattr(pieces, name) for name in self.gradients}
+            for name in self.gradients:
+                errors[name] = max(
+                    error_of(run.given[name], run.right[name], self._floor(run))
+                    for run in self.runs
+                )
+        elif repeats:
+            errors = self._errors_by_derivatives()
         else:
-            self.main.right |= self._derivatives(repeats)
+            nothing = {name: np.full(a.shape, np.nan) for name, a in self.functions.arrays.items()}
+            self.main.right |= nothing
+            errors = dict.fromkeys(self.gradients, np.nan)
         for name in self.gradients:
-            bounds = self.bounds(name)
+            bounds, right = self.bounds(name), self.main.right[name]
             self.tolerances[name] = bounds.gradient if is_known else bounds.numeric
-            # Of another forward pass than the operation's, one run is looked at.
-            runs = self.runs if is_known else [self.main]
-            self.errors[name] = max(
-                error_of(run.given[name], run.right[name], self._floor(run)) for run in runs
-            )
+            has_shape = self.main.given[name].shape == right.shape
+            self.errors[name] = errors[name] if has_shape else np.inf
 
     def _floor(self, run: Run) -> float:
         """What a gradient that is 0 throughout is measured by: the others."""
         return 1e-4 * max(largest(run.right[name]) for name in self.gradients)
 
-    def _derivatives(self, repeats: bool) -> Arrays:
-        """The numeric derivatives of forward, which are NaN where none was taken."""
+    def _errors_by_derivatives(self) -> dict[str, float]:
+        """Hold the gradients against numeric derivatives, which are NaN where none was taken."""
         functions, arrays = self.functions, self.functions.arrays
-        if not repeats:
-            return {name: np.full(array.shape, np.nan) for name, array in arrays.items()}
         claims = {}
         for name, array in arrays.items():
             given = self.main.given[name].astype(np.float64)
@@ -175,7 +195,8 @@ class Truth:
         is_little = sum(array.size for array in arrays.values()) <= ALL
         entries, tolerance = ALL if is_little else ENTRIES, self.bounds().numeric
         found = compare(functions, {"": claims}, scalars, tolerance, self._rng, True, entries)
-        return {name: each.numeric for name, each in found.items()}
+        self.main.right |= {name: each.numeric for name, each in found.items()}
+        return {name: each.error for name, each in found.items()}
 
 
 def largest(values: Array) -> float:
