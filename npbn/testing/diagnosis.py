@@ -1,250 +1,187 @@
-"""What is wrong with a result: known mistakes, or else what the difference looks like."""
+"""What is wrong with a result: it is held against the known mistakes, one or two at once."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from npbn._checks import Array
+from npbn.testing.functions import Arrays, is_close
 from npbn.testing.mistake import Mistake, Pieces, Wrong
 
-# No mistake changes y, but what is made of it.
+# The changes that mistakes make, one mistake after the other.
 Changes = tuple[Mapping[str, Wrong], ...]
+
+# Of so many values pairs of mistakes are tried, too: some thousands of pairs.
+MOST_VALUES = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What explains a wrong result, by its keys and in words; no keys where nothing known does."""
+
+    keys: tuple[str, ...]
+    sentence: str
+
+    def and_also(self, other: "Explanation") -> "Explanation":
+        """Both."""
+        return Explanation(self.keys + other.keys, f"{self.sentence}, and {other.sentence}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """One run of a derivation: the right pieces, and what was given, by name."""
+    """One run of a derivation: the pieces of the right one, and what was given, by name."""
 
     pieces: Pieces
     given: Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Explanation:
-    """What explains a wrong result to rounding, and in words; no keys where nothing known does."""
+class Diagnosis:
+    """Of runs of one derivation, and of mistakes that one can make in it.
 
-    keys: tuple[str, ...]
-    sentence: str
-
-
-def explain(
-    name: str,
-    looks: Sequence[Look],
-    mistakes: Iterable[Mistake],
-    rounding: float,
-    bases: Sequence[Changes] = ((),),
-) -> tuple[Mistake, ...] | None:
-    """The mistake, or the two, with which every look's result is what was given.
-
-    rounding: the largest difference, over the largest value given, that is none. bases: changes
-    that were made before, those of a wrong forward pass say.
+    rounding: the name of a result -> the largest difference, over the largest value, that is none.
     """
-    own = [each for each in mistakes if name in each.results]
-    for base in bases:
-        search = _Search(name, looks, rounding, base)
-        singles = [each for each in own if search.is_made_by(each)]
-        if singles:
-            return (_best(singles, looks[0].given[name]),)
-    for base in bases:
-        search = _Search(name, looks, rounding, base)
-        usable = [each for each in own if search.can_be_made(each)]
-        for first, second in itertools.permutations(usable, 2):
-            if search.may_follow(first, second) and search.is_made_by(first, second):
-                return first, second
-    return None
 
+    looks: Sequence[Look]
+    mistakes: Sequence[Mistake]
+    rounding: Callable[[str], float]
 
-def _best(mistakes: Sequence[Mistake], given: Array) -> Mistake:
-    """Of those that make the same numbers the first; what is 0 to the bit was never computed."""
-    if not np.any(given):
-        for each in mistakes:
-            if each.key.endswith("is 0"):
-                return each
-    return min(mistakes, key=lambda each: each.key.endswith("is 0"))
+    def explain(self, name: str, bases: Sequence[Changes] = ((),)) -> Explanation | None:
+        """What explains a result; None where nothing known does.
 
+        bases: changes that were made before, those of a wrong forward pass say.
+        """
+        given, true = self.looks[0].given[name], np.asarray(getattr(self.looks[0].pieces, name))
+        if given.shape != true.shape:
+            return self._explain_shape(name, given, true)
+        return self.named(self.find(name, bases))
 
-class _Search:
-    """What mistakes make of a result, after some changes."""
+    def find(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The mistakes, or else the pair, that make what was given in every look.
 
-    def __init__(self, name: str, looks: Sequence[Look], rounding: float, base: Changes) -> None:
-        self._name, self._looks, self._rounding, self._base = name, looks, rounding, base
-        self._order: dict[str, int] = {}
+        Where several mistakes make the same numbers, the likeliest comes first.
+        """
+        return self.singles(name, bases) or self.pairs(name, bases)
 
-    def is_made_by(self, *mistakes: Mistake) -> bool:
-        """Whether they make what was given, in each look."""
-        return all(self._explains(look, mistakes) for look in self._looks)
+    def singles(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The mistakes that each make what was given."""
+        for base in bases:
+            found = [each for each in self._own(name) if self._makes(name, base, each)]
+            if found:
+                return [(each,) for each in self._likely(name, found)]
+        return []
 
-    def can_be_made(self, mistake: Mistake) -> bool:
-        """Whether there is such a mistake for arrays of these shapes."""
-        return self._made(self._looks[0], (mistake,)) is not None
+    def pairs(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
+        """The first two mistakes that together make what was given."""
+        if self.looks[0].given[name].size > MOST_VALUES:
+            return []
+        pairs = (self._pairs(name, base) for base in bases)
+        return list(itertools.islice(itertools.chain.from_iterable(pairs), 1))
 
-    def may_follow(self, first: Mistake, second: Mistake) -> bool:
-        """Whether both in this order are something else than one of them, or the other order."""
-        shared = first.changes.keys() & second.changes.keys()
-        place = self._order.setdefault
-        earlier = place(first.key, len(self._order)) < place(second.key, len(self._order))
-        return earlier or bool(shared)
+    def named(self, found: Sequence[tuple[Mistake, ...]]) -> Explanation | None:
+        """The likeliest in words, and a second one that makes the same numbers."""
+        if not found:
+            return None
+        each = [", and ".join(mistake.sentence for mistake in together) for together in found]
+        sentence = "; or it ".join(list(dict.fromkeys(each))[:2])
+        # Where a sentence speaks of m, it says what that is.
+        pieces = self.looks[0].pieces
+        m = np.asarray(getattr(pieces, "m", pieces.rows))
+        if re.search(r"\bm\b", sentence) and not m.ndim:
+            sentence += f" (m is {m})"
+        return Explanation(tuple(mistake.key for mistake in found[0]), sentence)
 
-    def _explains(self, look: Look, mistakes: Sequence[Mistake]) -> bool:
-        made, given = self._made(look, mistakes), look.given[self._name]
-        if made is None or made.shape != given.shape:
-            return False
-        return is_close(made, given, self._rounding)
-
-    def _made(self, look: Look, mistakes: Sequence[Mistake]) -> Array | None:
-        changed = look.pieces.changed(*self._base, *(each.changes for each in mistakes))
+    def made(self, name: str, look: Look, *changes: Mapping[str, Wrong]) -> Array | None:
+        """A result after some changes; None where these arrays do not allow them."""
         with np.errstate(all="ignore"):
             try:
-                return np.asarray(getattr(changed, self._name))
-            except Exception:  # what cannot be made of these arrays; see `Mistake.wrong`
+                return np.asarray(getattr(look.pieces.changed(*changes), name))
+            except Exception:  # whatever NumPy raises; see `Mistake.wrong`
                 return None
 
+    def is_made(self, name: str, *changes: Mapping[str, Wrong]) -> bool:
+        """Whether the changes make what was given, in every look."""
+        for look in self.looks:
+            made, given = self.made(name, look, *changes), look.given[name]
+            if made is None or made.shape != given.shape:
+                return False
+            if not is_close(made, given, self.rounding(name)):
+                return False
+        return True
 
-def is_close(made: Array, given: Array, rounding: float) -> bool:
-    """Whether two arrays are the same to rounding, where both have numbers."""
-    known = np.isfinite(made)
-    if not known.any():
-        return False
-    with np.errstate(all="ignore"):
-        scale = float(np.max(np.abs(given[known])))
-        difference = float(np.max(np.abs(made - given)[known]))
-    return difference <= rounding * scale or difference == 0.0
+    def _makes(self, name: str, base: Changes, *mistakes: Mistake) -> bool:
+        return self.is_made(name, *base, *(each.changes for each in mistakes))
 
+    def _likely(self, name: str, mistakes: Sequence[Mistake]) -> Sequence[Mistake]:
+        """What is 0 to the bit was never computed; and what was, is something else."""
+        is_0 = not np.any(self.looks[0].given[name])
+        likely = [each for each in mistakes if each.key.endswith(" is 0") is is_0]
+        return likely or mistakes
 
-# What an unknown difference looks like
+    def _own(self, name: str) -> list[Mistake]:
+        return [each for each in self.mistakes if name in each.results]
 
+    def _pairs(self, name: str, base: Changes) -> Iterator[tuple[Mistake, ...]]:
+        first, possible = self.looks[0], []
+        for each in self._own(name):
+            made = self.made(name, first, *base, each.changes)
+            if made is not None and made.shape == first.given[name].shape:
+                possible.append(each)
+        for one, two in itertools.combinations(possible, 2):
+            # The order counts only where both change the same step.
+            in_order = [(one, two), (two, one)]
+            for pair in in_order if one.changes.keys() & two.changes.keys() else in_order[:1]:
+                if self._makes(name, base, *pair):
+                    yield pair
 
-def likeness(given: Array, true: Array, x_hat: Array | None, numbers: Mapping[str, float]) -> str:
-    """What the difference of a wrong result looks like; NaN where the true one is not known.
+    # A result that has not the shape that it should have
 
-    x_hat: the normalized values, where there are any. numbers: what a factor may be, by name.
-    """
-    known = np.isfinite(true)
-    if not np.isfinite(given).all():
-        return "has NaN or infinity in it"
-    scale = float(np.max(np.abs(true[known]), initial=0.0))
-    difference = np.where(known, given - true, np.nan)
-    wrong = np.abs(difference) > 1e-6 * scale
-    if ratio := _ratio(given[known], true[known]):
-        return f"is {_number(ratio, numbers)} times the true one throughout: a factor"
-    if given.ndim > 1:
-        columns = given.reshape(-1, given.shape[-1]).T, true.reshape(-1, given.shape[-1]).T
-        ratios = [
-            _ratio(g[np.isfinite(t)], t[np.isfinite(t)]) for g, t in zip(*columns, strict=True)
-        ]
-        if all(ratio is not None for ratio in ratios):
-            shown = ", ".join(f"{ratio:.4g}" for ratio in ratios[:4])
-            more = ", ..." if len(ratios) > 4 else ""
-            return (
-                f"is the true one times a number a column ({shown}{more}): a factor that each "
-                "feature has of its own, such as gamma or std"
-            )
-        if pattern := _pattern(difference, x_hat, scale):
-            return pattern
-    places = np.argwhere(wrong)
-    return _where(places, wrong.shape, int(known.sum()))
-
-
-def _ratio(given: Array, true: Array) -> float | None:
-    """The number that true is multiplied by, if it is one."""
-    square = float(np.vdot(true, true))
-    if true.size < 1 or not square:
-        return None
-    ratio = float(np.vdot(true, given)) / square
-    rest = float(np.max(np.abs(given - ratio * true)))
-    return ratio if rest <= 1e-6 * abs(ratio) * float(np.max(np.abs(true))) else None
-
-
-def _number(ratio: float, numbers: Mapping[str, float]) -> str:
-    for name, number in numbers.items():
-        for shown, value in ((name, number), (f"1/({name})", 1 / number if number else np.nan)):
-            if abs(ratio - value) <= 1e-6 * abs(value):
-                return f"{shown} = {value:.6g}"
-    return f"{ratio:.6g}"
-
-
-def _pattern(difference: Array, x_hat: Array | None, scale: float) -> str | None:
-    """Whether the difference is the same in every row, or goes with x_hat, or is both."""
-    rows = difference.reshape(-1, difference.shape[-1])
-    known = np.isfinite(rows)
-    if known.sum(0).min() < 4:
+    def _explain_shape(self, name: str, given: Array, true: Array) -> Explanation | None:
+        known = self.named(self.find(name)) or misshapen(name, given, true, self.rounding(name))
+        if known is not None:
+            return known
+        for key, sentence, mended in mended_shapes(name, given, true):
+            look = dataclasses.replace(self.looks[0], given={name: mended})
+            known = dataclasses.replace(self, looks=[look]).explain(name)
+            if known is not None:
+                return Explanation((key,), sentence).and_also(known)
         return None
 
-    def fits(*terms: Array) -> bool:
-        worst = 0.0
-        for column in range(rows.shape[1]):
-            here = known[:, column]
-            basis = np.stack([term[here, column] for term in terms], 1)
-            found, *_ = np.linalg.lstsq(basis, rows[here, column], rcond=None)
-            worst = max(worst, float(np.max(np.abs(rows[here, column] - basis @ found))))
-        return worst <= 1e-5 * scale
 
-    ones = np.ones_like(rows)
-    if fits(ones):
-        return "differs by the same in every row: a term of the mean"
-    if x_hat is not None:
-        normalized = np.broadcast_to(x_hat, difference.shape).reshape(rows.shape)
-        if fits(normalized):
-            return "differs in proportion to x_hat: a term of the variance"
-        if known.sum(0).min() > 4 and fits(ones, normalized):
-            return (
-                "differs by a number a column and a multiple of x_hat: terms of the mean and of "
-                "the variance"
-            )
-    return None
-
-
-def _where(places: Array, shape: tuple[int, ...], known: int) -> str:
-    """In how many places it differs, and in which rows or columns, if not in all."""
-    if not len(places):
-        return "differs by little more than rounding"
-    for axis, name in ((0, "row"), (len(shape) - 1, "column")):
-        found = np.unique(places[:, axis]) if len(shape) > 1 else []
-        if 0 < len(found) <= min(3, shape[axis] - 1):
-            return f"differs in {name} {', '.join(map(str, found))} alone"
-    return f"differs in {len(places)} of {known} places"
-
-
-def first_place(given: Array, true: Array, scale: float) -> tuple[int, ...] | None:
-    """The first place where it shows."""
-    with np.errstate(all="ignore"):
-        wrong = ~(np.abs(given - true) <= 1e-6 * scale) & ~np.isnan(true)
-    places = np.argwhere(wrong)
-    return tuple(map(int, places[0])) if len(places) else None
-
-
-# A result that has not the shape that it should have
-
-
-def misshapen(
-    name: str, given: Array, true: Array, others: Mapping[str, Array], rounding: float
-) -> Explanation | None:
-    """What explains a result of another shape than the true one's; others: the other true ones."""
-    shapes = f"its shape is {given.shape}, not {true.shape}"
-    for other, values in others.items():
-        if given.shape == values.shape and is_close(values, given, rounding):
-            sentence = f"is {other}: return the gradients in the order of forward's arguments"
-            return Explanation((f"{name} is {other}",), sentence)
+def misshapen(name: str, given: Array, true: Array, rounding: float) -> Explanation | None:
+    """What explains a result that has not the shape of the true one, but its values."""
     for key, sentence, mended in mended_shapes(name, given, true):
         if is_close(true, mended, rounding):
-            return Explanation((key,), f"{sentence}: {shapes}")
+            return Explanation((key,), sentence)
     if not given.ndim and is_close(true.sum(), given, rounding):
-        return Explanation(
-            (f"{name} is one number",), f"is summed over everything, one number: {shapes}"
-        )
+        sentence = f"is summed over everything: it is one number, not {true.shape}"
+        return Explanation((f"{name} is one number",), sentence)
     return None
 
 
-def mended_shapes(name: str, given: Array, true: Array) -> Iterable[tuple[str, str, Array]]:
+def mended_shapes(name: str, given: Array, true: Array) -> Iterator[tuple[str, str, Array]]:
     """What may have gone wrong with the shape: a key, a sentence, and the result without it."""
+    shapes = f": its shape is {given.shape}, not {true.shape}"
     if given.ndim > 1 and given.T.shape == true.shape:
-        yield f"{name} is transposed", "is transposed", given.T
+        yield f"{name} is transposed", "is transposed" + shapes, given.T
     elif given.size == true.size and given.ndim != true.ndim:
         sentence = "has an axis too many" if given.ndim > true.ndim else "lacks an axis"
-        yield f"{name} has other axes", sentence, given.reshape(true.shape)
+        yield f"{name} has other axes", sentence + shapes, given.reshape(true.shape)
     extra = given.ndim - true.ndim
     if extra > 0 and given.shape[extra:] == true.shape and given.size > true.size:
         sentence = "is not summed over the batch, in which every example adds its own"
-        yield f"{name} is not summed", sentence, given.sum(tuple(range(extra)))
+        yield f"{name} is not summed", sentence + shapes, given.sum(tuple(range(extra)))
+
+
+def exchanged(name: str, given: Array, others: Arrays, rounding: float) -> Explanation | None:
+    """Whether a result is another one, of another shape than its own; others: the true ones."""
+    for other, values in others.items():
+        if given.shape == values.shape and is_close(values, given, rounding):
+            return Explanation(
+                (f"{name} is {other}",),
+                f"is {other}: return the gradients in the order of forward's arguments",
+            )
+    return None

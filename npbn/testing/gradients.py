@@ -1,6 +1,6 @@
 """Is a backward pass right? The gradient check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from npbn.layers import Layer
 from npbn.layers.readers import computing, runs_as_written, within
 from npbn.network import Sequential
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
-from npbn.testing.comparison import LayerProbe, Scalar, compare
+from npbn.testing.comparison import Found, LayerProbe, Scalar, compare
+from npbn.testing.diagnosis import Explanation
+from npbn.testing.layer_mistakes import explained
+from npbn.testing.likeness import likeness
 from npbn.testing.report import GradientReport
 
 
@@ -77,6 +80,10 @@ def gradient_check(
         }
         progress = checks.flag("progress", progress)
         found = compare(probe, claims, scalars, tolerance, rng, progress)
+        wrong = [name for name, each in found.items() if not each.error <= tolerance]
+        explanations = _explained(
+            layer, probe, dy, {name: found[name] for name in wrong}, tolerance
+        )
     shown = "a random dy" if labels is None else "a random dy, and the loss"
     description = (
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
@@ -88,11 +95,39 @@ def gradient_check(
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
         given=ReadOnlyMapping({name: each.given for name, each in found.items()}),
         numeric=ReadOnlyMapping({name: each.numeric for name, each in found.items()}),
-        mistakes=ReadOnlyMapping({}),
-        explanations=ReadOnlyMapping({}),
+        mistakes=ReadOnlyMapping({name: explanations[name].keys for name in wrong}),
+        explanations=ReadOnlyMapping(
+            {name: each.sentence for name, each in explanations.items() if each.sentence}
+        ),
         tolerance=tolerance,
         description=description,
     )
+
+
+def _explained(
+    layer: Layer, probe: LayerProbe, dy: Array, wrong: Mapping[str, Found], tolerance: float
+) -> dict[str, Explanation]:
+    """What explains each wrong array; no keys where nothing known does."""
+    found = {name: Explanation((), "") for name in wrong}
+    if isinstance(layer, Sequential) or not wrong:
+        return found
+    # "d(gamma)" is dgamma to an operation, whose upstream gradient is the random dy.
+    names = {name: f"d{_plain(name)}" for name in wrong if not name.startswith("loss: ")}
+    given = {names[name]: wrong[name].given for name in names}
+    arrays, earlier = (
+        {_plain(name): array for name, array in each.items()}
+        for each in (probe.arrays, probe.elsewhere)
+    )
+    known = explained(layer, arrays, earlier, probe.forward(), dy, given)
+    for name, own in names.items():
+        unknown = likeness(given[own], wrong[name].numeric, {}, None, tolerance)
+        found[name] = known.get(own) or Explanation((), unknown)
+    return found
+
+
+def _plain(name: str) -> str:
+    """The array of which "dx" or "d(gamma)" is the gradient."""
+    return name.removeprefix("d").strip("()")
 
 
 def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,130 +14,112 @@ from npbn.testing.cases import CASES
 from npbn.testing.mistake import Mistake, Pieces, right
 from npbn.testing.mistakes import MISTAKES
 
-# Where backward is one function with forward, it is a loss.
 KNOWN = tuple(dict.fromkeys(case.name for case in CASES.values() if case.gradients))
+"""The operations that have a gradient."""
 
-# What students take for epsilon, to begin the search with.
-_EPSILONS = (0.0, *(10.0**-n for n in range(16, -1, -1)))
+
+# What students take for the options of convolution and pooling.
+_WINDOWS: Mapping[str, Sequence[Any]] = {"stride": (1, 2, 3), "padding": ("same", "valid", 1, 2)}
 
 
 class Like:
-    """An operation, its options, and how its arguments are called.
+    """An operation, its arguments and options.
 
-    names: of the arrays, in order. gradients: of what backward returns. options: as given.
+    names: of the arrays, in order. gradients: of what backward returns. result: of what forward
+    returns. given: the options by name; shown: and those that were found out; options: and the
+    others, as `npbn.reference` has them. finds_epsilon: whether one was not given.
     """
 
-    def __init__(self, name: str, arrays: int, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, count: int, options: Mapping[str, Any]) -> None:
         if name not in KNOWN:
-            close = difflib.get_close_matches(str(name), KNOWN, 1, 0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KNOWN)}"
-            raise ValueError(f"like: there is no {name!r} in npbn.reference: {hint}")
-        self.name, self.options = name, dict(options)
-        self.case = CASES[name]
-        function = self.case.function(reference)
-        parameters = inspect.signature(function).parameters.values()
-        every = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-        needed = sum(each.default is each.empty for each in every)
-        self._positional = self.names = tuple(each.name for each in every)
-        if not needed <= arrays <= len(every):
+            close = difflib.get_close_matches(str(name), KNOWN, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(KNOWN))}"
+            raise ValueError(f"like: expected an operation of npbn.reference, got {name!r}: {hint}")
+        self.name, case = name, CASES[name]
+        parameters = inspect.signature(case.function(reference)).parameters.values()
+        arguments = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        self._arguments = tuple(each.name for each in arguments)
+        needed = sum(each.default is each.empty for each in arguments)
+        if not needed <= count <= len(arguments):
             raise ValueError(
-                f"like={name!r}: expected the arrays {', '.join(self.names)}, got {arrays} arrays"
+                f"like={name!r}: expected the arrays {', '.join(self._arguments)}, got {count}"
             )
-        self.names = self.names[:arrays]
-        self._defaults = {
+        self.names = self._arguments[:count]
+        self.gradients = tuple(g for g in case.gradients if g.removeprefix("d") in self.names)
+        self.result = "loss" if case.is_loss else "y"
+        defaults = {
             each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY
         }
         for option in options:
-            if option not in self._defaults:
-                known = ", ".join(self._defaults) or "none"
-                raise TypeError(f"{option}: no option of {name}: its options are {known}")
-        missing = [
-            name
-            for name, default in (self._defaults | self.options).items()
-            if default is inspect.Parameter.empty
-        ]
-        if missing:
-            raise TypeError(
-                f"like={name!r}: expected the option {missing[0]} as well, as npbn.reference has it"
+            if option not in defaults:
+                known = ", ".join(defaults) or "none"
+                raise TypeError(f"{option}: expected an option of {name} ({known})")
+        self.given, self.options = dict(options), defaults | dict(options)
+        self.shown = dict(options)
+        self.finds_epsilon = "epsilon" in self.options and "epsilon" not in options
+        for option, value in self.options.items():
+            if value is inspect.Parameter.empty:
+                raise TypeError(f"like={name!r}: expected the option {option}, {option}=... say")
+
+    def find_windows(self, arrays: Mapping[str, Array], y: Array) -> None:
+        """Find stride and padding out, where they were not given: those that make y, or its shape.
+
+        Without any that do, they stay as `npbn.reference` has them.
+        """
+        open_ones = [name for name in _WINDOWS if name in self.options and name not in self.given]
+        ways = [
+            dict(zip(open_ones, values, strict=True))
+            for values in itertools.product(
+                *((self.options[name], *_WINDOWS[name]) for name in open_ones)
             )
-        self.gradients = tuple(
-            each for each in self.case.gradients if each.removeprefix("d") in self.names
-        )
-        self.result = "loss" if self.case.is_loss else "y"
+        ]
+        fitting = []
+        for way in ways if open_ones else []:
+            try:
+                made = self.result_of(arrays, **way)
+            except ValueError:  # the kernel is larger than the image
+                continue
+            if made.shape == y.shape:
+                fitting.append((float(np.max(np.abs(made - y))), way))
+        if fitting:
+            closest = min(difference for difference, _ in fitting)
+            way = next(way for difference, way in fitting if difference == closest)
+            self.shown |= {name: way[name] for name in way if way[name] != self.options[name]}
+            self.options |= way
 
     @property
-    def finds_epsilon(self) -> bool:
-        """Whether it has an epsilon that was not given."""
-        return "epsilon" in self._defaults and "epsilon" not in self.options
-
-    @property
-    def has_epsilon(self) -> bool:
-        """Whether it has an epsilon."""
-        return "epsilon" in self._defaults
-
-    @property
-    def epsilon(self) -> float:
-        """The one that was given, or that of `npbn.reference`."""
-        return float((self._defaults | self.options)["epsilon"])
+    def mistakes(self) -> Sequence[Mistake]:
+        """The known ones, of all cases of the operation."""
+        keys = [key for key, case in CASES.items() if case.name == self.name]
+        return [each for key in keys for each in MISTAKES[key]]
 
     def right(self, arrays: Mapping[str, Array], dy: Array | None = None, **options: Any) -> Pieces:
         """What `reference` makes of such arrays."""
-        given = {name: arrays.get(name) for name in self._positional}
-        return right(self.name, given | self._settings() | options, dy)
+        given = {name: arrays.get(name) for name in self._arguments}
+        options = self.options | options
+        # What is None is left out, as for the cases: mistakes ask for what is there.
+        given |= {name: value for name, value in options.items() if value is not None}
+        return right(self.name, given, dy)
 
-    def y(self, arrays: Mapping[str, Array], **options: Any) -> Array:
-        """The operation's own result."""
+    def result_of(self, arrays: Mapping[str, Array], **options: Any) -> Array:
+        """The right y, or loss."""
         return np.asarray(getattr(self.right(arrays, **options), self.result))
+
+    def result_with_epsilon(self, arrays: Mapping[str, Array], epsilon: float) -> Array:
+        """The right y with an epsilon."""
+        return self.result_of(arrays, epsilon=epsilon)
 
     def pieces(
         self, arrays: Mapping[str, Array], dy: Array, earlier: Mapping[str, Array], **options: Any
     ) -> Pieces:
-        """All that its mistakes are made of."""
-        pieces, before = self.right(arrays, dy, **options), self.right(earlier, **options)
-        pieces.earlier = before
-        for add in {each.add_pieces for each in self.mistakes() if each.add_pieces is not None}:
-            for each in (before, pieces):
+        """All that its mistakes are made of; earlier: the arrays of an earlier call."""
+        pieces = self.right(arrays, dy, **options)
+        pieces.earlier = self.right(earlier, **options)
+        for add in dict.fromkeys(each.add_pieces for each in self.mistakes):
+            for each in (pieces, pieces.earlier):
                 try:
-                    add(each)
-                except Exception:  # what cannot be made of these arrays; see `Mistake.wrong`
-                    continue
+                    if add is not None:
+                        add(each)
+                except Exception:  # another case's pieces; see `Mistake.wrong`
+                    break
         return pieces
-
-    def mistakes(self) -> tuple[Mistake, ...]:
-        """The known ones, of all cases of the operation."""
-        return tuple(
-            each for key, own in MISTAKES.items() if CASES[key].name == self.name for each in own
-        )
-
-    def _settings(self) -> dict[str, Any]:
-        # What mistakes may ask for by name.
-        return {
-            name: value
-            for name, value in (self._defaults | self.options).items()
-            if value is not None
-        }
-
-
-def solve_epsilon(function: Callable[[float], Array], y: Array) -> float:
-    """The epsilon with which function(epsilon) comes closest to y; 0 or more."""
-
-    def distance(epsilon: float) -> float:
-        with np.errstate(all="ignore"):
-            found = float(np.linalg.norm((function(epsilon) - y).reshape(-1)))
-        return found if np.isfinite(found) else np.inf
-
-    best = min(_EPSILONS, key=distance)
-    for _ in range(30):
-        if not best:
-            break
-        step = 1e-4 * best
-        with np.errstate(all="ignore"):
-            slope = (function(best + step) - function(best - step)) / (2 * step)
-            square = float(np.vdot(slope, slope))
-            if not 0 < square < np.inf:
-                break
-            new = max(best + float(np.vdot(slope, y - function(best))) / square, 0.0)
-        if not distance(new) < distance(best):
-            break
-        best = new
-    return best

@@ -1,8 +1,10 @@
 """Every operation as a student derives it, right or with a mistake, as a layer of one's own."""
 
+import inspect
+
 import numpy as np
 
-from npbn import Layer
+from npbn import Layer, reference
 from npbn.testing import CASES
 from npbn.testing.mistake import right
 
@@ -48,3 +50,34 @@ def wrong_names(report):
         for name, error in report.errors.items()
         if not error <= report.tolerance
     }
+
+
+def functions_of(operation, mistake=None, inputs=None):
+    """forward, backward, the arrays and the options of an operation, right or with a mistake."""
+    case = CASES[operation]
+    shape = (mistake and mistake.shape) or case.shapes[0]
+    if inputs is None:
+        inputs = case.inputs(np.random.default_rng(3), shape, np.float64)
+    arguments = inspect.signature(case.function(reference)).parameters.values()
+    names = [each.name for each in arguments if each.kind is each.POSITIONAL_OR_KEYWORD]
+    arrays = {name: inputs[name] for name in names if inputs.get(name) is not None}
+    options = {name: value for name, value in inputs.items() if name not in arrays}
+    calls = []
+
+    def forward(*given):
+        own = dict(zip(arrays, (each.copy() for each in given), strict=True)) | options
+        earlier = calls[-1] if calls else own
+        calls.append(own)
+        results = vars(right(operation, own))
+        if mistake is not None and mistake.is_forward:
+            results |= mistake.wrong(own, earlier=earlier)
+        return results["loss" if case.is_loss else "y"], (own, earlier)
+
+    def backward(dy, cache):
+        own, earlier = cache
+        results = vars(right(operation, own, dy))
+        if mistake is not None and not mistake.is_forward:
+            results |= mistake.wrong(own, dy, earlier)
+        return tuple(results[name] for name in case.gradients)
+
+    return forward, backward, list(arrays.values()), options

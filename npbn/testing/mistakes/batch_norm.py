@@ -151,11 +151,6 @@ _FEATURE_MAPS = (
         "sums over the images at their first pixel alone",
         dbeta=lambda p: p.dy.sum(0)[0, 0],
     ),
-    _mistake(
-        "maps: dbeta of an image",
-        "sums over the first image alone",
-        dbeta=lambda p: p.dy[0].sum((0, 1)),
-    ),
     _y(
         "y: maps: over N",
         "is normalized over the images alone, each pixel by itself",

@@ -10,10 +10,108 @@ from npbn.testing.mistake import Pieces, mistakes_of
 def _cross_entropy_pieces(p: Pieces) -> None:
     p.classes = p.logits.shape[-1]
     p.softmax, p.one_hot = reference.softmax(p.logits), np.eye(p.classes)[p.labels]
+    p.log_p = reference.log_softmax(p.logits)
+    p.of_labels = (p.log_p * p.one_hot).sum(-1)
+
+
+def _gradient(p: Pieces, probabilities: Array, one_hot: Array) -> Array:
+    """dlogits with other probabilities, or other labels."""
+    return p.dloss * (probabilities - one_hot) / p.rows
 
 
 _mistake = mistakes_of("softmax_cross_entropy", _cross_entropy_pieces)
 _CROSS_ENTROPY = (
+    _mistake(
+        "loss: a sum",
+        "is a sum over the batch, not a mean",
+        loss=lambda p: p.loss * p.rows,
+    ),
+    _mistake("loss: no sign", "lacks the minus before the logarithm", loss=lambda p: -p.loss),
+    _mistake(
+        "loss: a mean over the classes, too",
+        "is divided by the number of classes, too: the mean is over the batch alone",
+        loss=lambda p: p.loss / p.classes,
+    ),
+    _mistake(
+        "loss: divided by the classes",
+        "is divided by the number of classes, not by that of examples",
+        loss=lambda p: p.loss * p.rows / p.classes,
+    ),
+    _mistake(
+        "loss: N - 1",
+        "is divided by N - 1, not by N",
+        loss=lambda p: p.loss * p.rows / (p.rows - 1),
+    ),
+    _mistake("loss: half", "is half the loss: there is no factor 1/2", loss=lambda p: p.loss / 2),
+    _mistake(
+        "loss: no logarithm",
+        "is the mean of -p at the labels: it lacks the logarithm",
+        loss=lambda p: -np.exp(p.of_labels).mean(),
+    ),
+    _mistake(
+        "loss: the logarithm of the mean",
+        "is the logarithm of the mean of p at the labels, not the mean of the logarithms",
+        loss=lambda p: -np.log(np.exp(p.of_labels).mean()),
+    ),
+    _mistake(
+        "loss: another base",
+        "has the logarithm to the base 2, not the natural one",
+        loss=lambda p: p.loss / np.log(2),
+    ),
+    _mistake(
+        "loss: the base 10",
+        "has the logarithm to the base 10, not the natural one",
+        loss=lambda p: p.loss / np.log(10),
+    ),
+    _mistake(
+        "loss: the logit alone",
+        "is the mean of -logits at the labels: it lacks the logarithm of the sum of exponentials",
+        loss=lambda p: -(p.logits * p.one_hot).sum(-1).mean(),
+    ),
+    _mistake(
+        "loss: all classes",
+        "is the mean of -log(p) over all classes, not at the labels",
+        loss=lambda p: -p.log_p.sum(-1).mean(),
+    ),
+    _mistake(
+        "loss: the mean of all classes",
+        "is the mean of -log(p) over all entries, not at the labels",
+        loss=lambda p: -p.log_p.mean(),
+    ),
+    _mistake(
+        "loss: softmax over the batch",
+        "has softmax over the batch, not over the classes",
+        loss=lambda p: -(reference.log_softmax(p.logits.T).T * p.one_hot).sum(-1).mean(),
+    ),
+    _mistake(
+        "loss: softmax over everything",
+        "has softmax over the batch and the classes, not over the classes of a row",
+        loss=lambda p: (
+            -(reference.log_softmax(p.logits.reshape(1, -1)).reshape(p.logits.shape) * p.one_hot)
+            .sum(-1)
+            .mean()
+        ),
+    ),
+    _mistake(
+        "loss: binary cross entropy",
+        "has -log(1 - p) of the other classes, too, as for labels that do not exclude one another",
+        loss=lambda p: -(p.of_labels + (np.log1p(-p.softmax) * (1 - p.one_hot)).sum(-1)).mean(),
+    ),
+    _mistake(
+        "loss: the largest",
+        "is that of the likeliest class, not of the label",
+        loss=lambda p: -p.log_p.max(-1).mean(),
+    ),
+    _mistake(
+        "loss: another row's labels",
+        "has the labels of the row before",
+        loss=lambda p: -(p.log_p * np.roll(p.one_hot, 1, 0)).sum(-1).mean(),
+    ),
+    _mistake(
+        "loss: softmax twice",
+        "takes softmax of what is softmax already",
+        loss=lambda p: -(reference.log_softmax(p.softmax) * p.one_hot).sum(-1).mean(),
+    ),
     _mistake(
         "no 1/N",
         "is not divided by N: the loss is a mean over the batch",
@@ -75,7 +173,76 @@ _CROSS_ENTROPY = (
     _mistake(
         "another row's labels",
         "has the labels of the row before",
-        dlogits=lambda p: p.dloss * (p.softmax - np.roll(p.one_hot, 1, 0)) / p.rows,
+        dlogits=lambda p: _gradient(p, p.softmax, np.roll(p.one_hot, 1, 0)),
+    ),
+    _mistake(
+        "the class after the label",
+        "has the 1 subtracted at the class after the label",
+        dlogits=lambda p: _gradient(p, p.softmax, np.roll(p.one_hot, 1, 1)),
+    ),
+    _mistake(
+        "the class before the label",
+        "has the 1 subtracted at the class before the label",
+        dlogits=lambda p: _gradient(p, p.softmax, np.roll(p.one_hot, -1, 1)),
+    ),
+    _mistake(
+        "the likeliest class for the label",
+        "has the 1 subtracted at the likeliest class, not at the label",
+        dlogits=lambda p: _gradient(p, p.softmax, np.eye(p.classes)[p.logits.argmax(-1)]),
+    ),
+    _mistake(
+        "the 1 added",
+        "has the 1 added at each label, not subtracted",
+        dlogits=lambda p: _gradient(p, p.softmax, -p.one_hot),
+    ),
+    _mistake(
+        "the 1 after the division",
+        "has the 1 subtracted after softmax was divided by N",
+        dlogits=lambda p: p.dloss * (p.softmax / p.rows - p.one_hot),
+    ),
+    _mistake(
+        "softmax not divided",
+        "has softmax undivided, and only the 1 at each label divided by N",
+        dlogits=lambda p: p.dloss * (p.softmax - p.one_hot / p.rows),
+    ),
+    _mistake(
+        "1 subtracted from every class",
+        "has 1 subtracted from the whole row, not at the label alone",
+        dlogits=lambda p: _gradient(p, p.softmax, np.ones_like(p.softmax)),
+    ),
+    _mistake(
+        "the exponentials for softmax",
+        "has the exponentials, which are not divided by their sum, for softmax",
+        dlogits=lambda p: _gradient(p, np.exp(p.logits), p.one_hot),
+    ),
+    _mistake(
+        "the shifted exponentials for softmax",
+        "has the exponentials of logits - max, which are not divided by their sum, for softmax",
+        dlogits=lambda p: _gradient(
+            p, np.exp(p.logits - p.logits.max(-1, keepdims=True)), p.one_hot
+        ),
+    ),
+    _mistake(
+        "the logarithm of softmax",
+        "has the logarithm of softmax for softmax",
+        dlogits=lambda p: _gradient(p, p.log_p, p.one_hot),
+    ),
+    _mistake(
+        "softmax over everything",
+        "has softmax over the batch and the classes, not over the classes of a row",
+        dlogits=lambda p: _gradient(
+            p, reference.softmax(p.logits.reshape(1, -1)).reshape(p.logits.shape), p.one_hot
+        ),
+    ),
+    _mistake(
+        "through softmax once more",
+        "goes through softmax once more: softmax - one_hot is the gradient by the logits",
+        dlogits=lambda p: p.dloss / p.rows * _through_softmax(p.softmax, p.softmax - p.one_hot),
+    ),
+    _mistake(
+        "times the loss",
+        "is multiplied by the loss",
+        dlogits=lambda p: p.dlogits * p.loss,
     ),
     _mistake(
         "without dloss",
@@ -83,6 +250,11 @@ _CROSS_ENTROPY = (
         dlogits=lambda p: p.gradient,
     ),
 )
+
+
+def _through_softmax(p: Array, gradient: Array) -> Array:
+    """The gradient by the logits, of that by their softmax."""
+    return p * (gradient - (gradient * p).sum(-1, keepdims=True))
 
 
 def _target_pieces(p: Pieces) -> None:
@@ -174,6 +346,17 @@ def _likelihood_pieces(p: Pieces) -> None:
 _mistake = mistakes_of("negative_log_likelihood", _likelihood_pieces)
 _LIKELIHOOD = (
     _mistake(
+        "loss: a sum",
+        "is a sum over the batch, not a mean",
+        loss=lambda p: p.loss * p.rows,
+    ),
+    _mistake("loss: no sign", "lacks the minus", loss=lambda p: -p.loss),
+    _mistake(
+        "loss: of probabilities",
+        "has the probabilities for their logarithms",
+        loss=lambda p: -(np.exp(p.log_probabilities) * p.one_hot).sum(-1).mean(),
+    ),
+    _mistake(
         "no 1/N",
         "is not divided by N: the loss is a mean over the batch",
         dlog_probabilities=lambda p: p.rows * p.dlog_probabilities,
@@ -228,6 +411,32 @@ def _squared_error_pieces(p: Pieces) -> None:
 
 _mistake = mistakes_of("squared_error", _squared_error_pieces)
 _SQUARED_ERROR = (
+    _mistake("loss: no 1/2", "lacks the factor 1/2", loss=lambda p: 2 * p.loss),
+    _mistake(
+        "loss: a sum",
+        "is a sum over the batch, not a mean",
+        loss=lambda p: p.loss * p.examples,
+    ),
+    _mistake(
+        "loss: a mean over the outputs, too",
+        "is divided by the number of outputs, too: the mean is over the batch alone",
+        loss=lambda p: p.loss / p.y.shape[-1],
+    ),
+    _mistake(
+        "loss: the mean of squares",
+        "is the mean of all squares, without a factor 1/2",
+        loss=lambda p: (p.difference**2).mean(),
+    ),
+    _mistake(
+        "loss: the root",
+        "is the root of the loss",
+        loss=lambda p: np.sqrt(p.loss),
+    ),
+    _mistake(
+        "loss: the absolute error",
+        "has absolute values for the squares",
+        loss=lambda p: abs(p.difference).sum() / (2 * p.examples),
+    ),
     _mistake(
         "no 1/N",
         "is not divided by N: the loss is a mean over the batch",
