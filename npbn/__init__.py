@@ -31,7 +31,7 @@ from npbn.layers import (
 )
 from npbn.network import Residual, Sequential
 from npbn.optimizers import SGD, Adam, RMSProp
-from npbn.testing import gradient_check
+from npbn.testing import check_derivation, gradient_check
 from npbn.training import History, fit, training_steps
 
 __version__ = "0.1.0"
@@ -65,6 +65,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Tanh",
+    "check_derivation",
     "datasets",
     "fit",
     "functional",

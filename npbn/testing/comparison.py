@@ -34,6 +34,30 @@ Scalar = Callable[[Array], tuple[float, Array]]
 
 
 class Probe:
+    """A forward pass over arrays that are moved, each under the name of its gradient.
+
+    is_coarse: whether y has the digits of float32 alone.
+    """
+
+    arrays: Mapping[str, Array]
+    is_coarse = False
+
+    def forward(self) -> Array:
+        """y, which is the caller's."""
+        raise NotImplementedError
+
+    def along(self, name: str, direction: Direction, steps: Iterable[float]) -> list[Array]:
+        """y after each step of an array along a direction; its values are back afterwards."""
+        flat, (entries, signs), ys = self.arrays[name].reshape(-1), direction, []
+        start, unit = flat[entries].copy(), signs / np.sqrt(len(signs))
+        for step in steps:
+            flat[entries] = start + step * unit
+            ys.append(self.forward())
+        flat[entries] = start
+        return ys
+
+
+class LayerProbe(Probe):
     """A layer, its input and its mode.
 
     Every forward pass draws the same random numbers, and finds the same state.
@@ -85,16 +109,6 @@ class Probe:
         bound = 1e-9 * float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
         return y.shape == again.shape and np.allclose(y, again, rtol=0, atol=bound, equal_nan=True)
 
-    def along(self, name: str, direction: Direction, steps: Iterable[float]) -> list[Array]:
-        """y after each step of an array along a direction; its values are back afterwards."""
-        flat, (entries, signs), ys = self.arrays[name].reshape(-1), direction, []
-        start, unit = flat[entries].copy(), signs / np.sqrt(len(signs))
-        for step in steps:
-            flat[entries] = start + step * unit
-            ys.append(self.forward())
-        flat[entries] = start
-        return ys
-
     def backward(self, dy: Array) -> dict[str, Array]:
         """What backward says of each array."""
         # Gradients are overwritten, not added to, and none is forgotten.
@@ -108,25 +122,33 @@ class Probe:
 
 
 class Found(NamedTuple):
-    """Of one array: its error, its largest true value in the same measure, its kinks."""
+    """Of one array: its error, its largest true value in the same measure, its kinks, and arrays.
+
+    given: what backward says of it. numeric: the derivatives, NaN where none was taken.
+    """
 
     error: float
     size: float
     kinks: int
+    given: Array
+    numeric: Array
 
 
 def compare(
     probe: Probe,
+    claims: Mapping[str, Mapping[str, Array]],
     scalars: Mapping[str, Scalar],
     tolerance: float,
     rng: np.random.Generator,
     progress: bool,
+    entries: int = ENTRIES,
 ) -> dict[str, Found]:
-    """What was found of each array; scalars: the beginning of a name -> y -> number, gradient."""
-    claims = {
-        start: probe.backward(scalar(probe.forward())[1]) for start, scalar in scalars.items()
-    }
-    directions = {name: _directions(array, rng) for name, array in probe.arrays.items()}
+    """What was found of each array.
+
+    scalars: the beginning of a name -> y -> number, gradient. claims: the same -> what backward
+    says of each of the probe's arrays. entries: of how many of an array's the derivative is taken.
+    """
+    directions = {name: _directions(array, rng, entries) for name, array in probe.arrays.items()}
     looks = (1 + len(scalars)) * sum(map(len, directions.values()))
     found = {}
     with progress_bar(looks, enabled=progress, unit="derivative", delay=2.0) as bar:
@@ -136,16 +158,40 @@ def compare(
             floor = max(1e-4 * max(_largest(each[place, 0]) for each in glances.values()), TINY)
             for name, own in directions.items():
                 slopes, jumps = glances[name][place]
-                claimed = np.array([_along(claims[start][name], each) for each in own])
+                claim = claims[start][name]
+                claimed = np.array([_along(claim, each) for each in own])
                 clear = _is_clear(slopes, jumps, claimed, tolerance, floor)
-                pairs, kinks = list(zip(slopes[clear], claimed[clear], strict=True)), 0
-                for each in np.flatnonzero(~clear):
-                    closely, skipped = _closely(probe, name, own[each], scalar, claims[start][name])
-                    pairs += closely
-                    kinks += skipped
-                found[start + name] = _found(pairs, kinks, floor)
+                clear |= probe.is_coarse
+                numeric = np.full(claim.shape, np.nan)
+                pairs, kinks = _Pairs(numeric), 0
+                for each in np.flatnonzero(clear):
+                    pairs.add(own[each], slopes[each], claimed[each])
+                for count, each in enumerate(np.flatnonzero(~clear)):
+                    if count < ENTRIES or jumps[each] > 1e-3 * max(_largest(slopes), floor):
+                        kinks += _closely(probe, name, own[each], scalar, claim, pairs)
+                    else:
+                        pairs.add(own[each], slopes[each], claimed[each])
+                found[start + name] = _found(pairs, kinks, floor, claim)
                 bar.update(len(own))
     return found
+
+
+class _Pairs:
+    """Pairs of a derivative and what is claimed of it; those of single entries in an array, too."""
+
+    def __init__(self, numeric: Array) -> None:
+        self.numeric, self._pairs = numeric, list[tuple[float, float]]()
+
+    def add(self, direction: Direction, derivative: float, claimed: float) -> None:
+        """One more."""
+        entries, signs = direction
+        if len(entries) == 1:
+            self.numeric.reshape(-1)[entries] = derivative * signs
+        self._pairs.append((derivative, claimed))
+
+    def both(self) -> Array:
+        """The derivatives, and what is claimed."""
+        return np.array(self._pairs).reshape(-1, 2).T
 
 
 def _is_clear(slopes: Array, jumps: Array, claimed: Array, tolerance: float, floor: float) -> Array:
@@ -154,10 +200,11 @@ def _is_clear(slopes: Array, jumps: Array, claimed: Array, tolerance: float, flo
     return (abs(slopes - claimed) <= 0.1 * tolerance * scale) & (jumps <= 1e-3 * scale)
 
 
-def _found(pairs: list[tuple[float, float]], kinks: int, floor: float) -> Found:
-    numeric, claimed = np.array(pairs).reshape(-1, 2).T
-    scale = max(_largest(numeric), floor) if pairs else np.nan
-    return Found(_largest(numeric - claimed) / scale, _largest(numeric) / scale, kinks)
+def _found(pairs: _Pairs, kinks: int, floor: float, claim: Array) -> Found:
+    numeric, claimed = pairs.both()
+    scale = max(_largest(numeric), floor) if numeric.size else np.nan
+    error = _largest(numeric - claimed) / scale
+    return Found(error, _largest(numeric) / scale, kinks, claim, pairs.numeric)
 
 
 def _largest(values: Array) -> float:
@@ -172,20 +219,24 @@ def _glances(
 ) -> dict[str, Array]:
     """For each array (scalars, 2, directions): a slope by two forward passes, and its jump at 0.
 
-    All scalars are of the same passes: 2 a derivative, where a close look takes 15.
+    All scalars are of the same passes: 2 a derivative, where a close look takes 15. Where y is
+    coarse they are 4, of steps so large that its rounding errors do not count.
     """
     y = probe.forward()
     at_0 = np.array([scalar(y)[0] for scalar in scalars])
     glances = {}
     for name, own in directions.items():
-        step = 3e-5 * natural_size(probe.arrays[name].reshape(-1))
+        step = (2e-2 if probe.is_coarse else 3e-5) * natural_size(probe.arrays[name].reshape(-1))
+        steps = (step, -step, 2 * step, -2 * step) if probe.is_coarse else (step, -step)
         found = np.empty((len(scalars), 2, len(own)))
         for place, direction in enumerate(own):
-            ahead, back = (
+            ahead, back, *wide = (
                 np.array([scalar(y)[0] for scalar in scalars])
-                for y in probe.along(name, direction, (step, -step))
+                for y in probe.along(name, direction, steps)
             )
             found[:, 0, place] = (ahead - back) / (2 * step)
+            if wide:
+                found[:, 0, place] += (found[:, 0, place] - (wide[0] - wide[1]) / (4 * step)) / 3
             found[:, 1, place] = abs(ahead - 2 * at_0 + back) / step
             bar.update()
         glances[name] = found
@@ -193,15 +244,15 @@ def _glances(
 
 
 def _closely(
-    probe: Probe, name: str, direction: Direction, scalar: Scalar, claimed: Array
-) -> tuple[list[tuple[float, float]], int]:
-    """Pairs of a derivative and what is claimed of it, and how many entries stand on a kink."""
-    pairs, kinks, pending = [], 0, [direction]
+    probe: Probe, name: str, direction: Direction, scalar: Scalar, claimed: Array, pairs: _Pairs
+) -> int:
+    """Add a derivative and what is claimed of it; how many entries stand on a kink."""
+    kinks, pending = 0, [direction]
     while pending:
         direction = pending.pop()
         derivative = _derivative(probe, name, direction, scalar)
         if derivative is not None:
-            pairs.append((derivative, _along(claimed, direction)))
+            pairs.add(direction, derivative, _along(claimed, direction))
         elif len(direction[0]) > SMALLEST:
             # Somewhere among these entries is a kink: look at the two halves.
             entries, steps = direction
@@ -209,15 +260,15 @@ def _closely(
             pending += [(entries[:half], steps[:half]), (entries[half:], steps[half:])]
         else:
             kinks += len(direction[0])
-    return pairs, kinks
+    return kinks
 
 
-def _directions(array: Array, rng: np.random.Generator) -> list[Direction]:
+def _directions(array: Array, rng: np.random.Generator, most: int) -> list[Direction]:
     """Pairs (entries, steps): single entries, and for a large array one step in all of them."""
     size = array.size
-    if size <= ENTRIES:
+    if size <= most:
         return [(np.array([entry]), np.ones(1)) for entry in range(size)]
-    drawn = np.sort(rng.choice(size, ENTRIES, replace=False))
+    drawn = np.sort(rng.choice(size, most, replace=False))
     everywhere = rng.permutation(size), rng.choice([-1.0, 1.0], size)
     return [everywhere, *((np.array([entry]), np.ones(1)) for entry in drawn)]
 

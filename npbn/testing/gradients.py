@@ -11,7 +11,7 @@ from npbn.layers import Layer
 from npbn.layers.readers import computing, runs_as_written, within
 from npbn.network import Sequential
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
-from npbn.testing.comparison import Probe, Scalar, compare
+from npbn.testing.comparison import LayerProbe, Scalar, compare
 from npbn.testing.report import GradientReport
 
 
@@ -60,7 +60,7 @@ def gradient_check(
     layer = layer_or_network.astype(np.float64)
     _move_constants(layer, rng)
     with computing():
-        probe = Probe(layer, x, training, mode)
+        probe = LayerProbe(layer, x, training, mode)
         y = probe.forward_elsewhere(rng)
         probe.hold_constants()
         if not probe.repeats():
@@ -72,7 +72,11 @@ def gradient_check(
         if labels is not None:
             checks.labels(labels, y.shape[:-1], y.shape[-1])
             scalars["loss: "] = lambda y: functional.softmax_cross_entropy(y, labels)
-        found = compare(probe, scalars, tolerance, rng, checks.flag("progress", progress))
+        claims = {
+            start: probe.backward(scalar(probe.forward())[1]) for start, scalar in scalars.items()
+        }
+        progress = checks.flag("progress", progress)
+        found = compare(probe, claims, scalars, tolerance, rng, progress)
     shown = "a random dy" if labels is None else "a random dy, and the loss"
     description = (
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
@@ -82,6 +86,10 @@ def gradient_check(
         kinks=ReadOnlyMapping({name: each.kinks for name, each in found.items()}),
         # Where also a claim of 0 would have passed.
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
+        given=ReadOnlyMapping({name: each.given for name, each in found.items()}),
+        numeric=ReadOnlyMapping({name: each.numeric for name, each in found.items()}),
+        mistakes=ReadOnlyMapping({}),
+        explanations=ReadOnlyMapping({}),
         tolerance=tolerance,
         description=description,
     )
@@ -94,7 +102,7 @@ def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -
     if isinstance(layer, Sequential) and not runs_as_written(layer):
         layers = layer.layers
     for place, each in enumerate(layers):
-        probe = Probe(each, x, training, mode)
+        probe = LayerProbe(each, x, training, mode)
         if not probe.repeats():
             name = f"layer {place}, {each!r}"
             break

@@ -2,8 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,48 @@ from npbn._checks import Array
 from npbn.testing.case import Inputs, Shape
 from npbn.testing.cases import CASES
 
-Pieces = Any
+Wrong = Callable[[Any], Any]
+
+
+class Pieces:
+    """What a derivation is made of: the inputs, dy, what lies between, and the results.
+
+    given: by name, as they are. steps: by name a function of the pieces, made when it is asked for;
+    an operation's file adds its own, `p.steps |= {...}`. What it adds as attributes is given.
+    """
+
+    steps: dict[str, Wrong]
+    changes: Sequence[Mapping[str, Wrong]]
+
+    def __init__(self, given: Mapping[str, Any], steps: Mapping[str, Wrong]) -> None:
+        vars(self).update(given, steps=dict(steps), changes=())
+
+    def __getattr__(self, name: str) -> Any:
+        steps = vars(self).get("steps", {})
+        if name not in steps:
+            raise AttributeError(name)
+        vars(self)[name] = steps[name](self)
+        for each in self.changes:
+            if name in each:
+                vars(self)[name] = each[name](self)
+        return vars(self)[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        vars(self)[name] = value
+
+    def changed(self, *changes: Mapping[str, Wrong]) -> "Pieces":
+        """The same derivation with some of its steps changed, one after the other.
+
+        A change is a function of the pieces; the step's own value is still what it was before. What
+        is made of a changed step follows it.
+        """
+        given = {name: value for name, value in vars(self).items() if name not in self.steps}
+        other = Pieces(given, self.steps)
+        other.changes = (*self.changes, *changes)
+        return other
+
+
 AddPieces = Callable[[Pieces], None]
-Wrong = Callable[[Pieces], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +66,25 @@ class Mistake:
     key: its name among the operation's mistakes.
     sentence: what is wrong, to be read after the names of the results: str(mistake) is
         "dx: equals the true gradient without ...".
-    results: the name of each result that is wrong ("y" or "loss", "dx", "dgamma" ...) -> a function
-        of the pieces that makes it: the inputs, dy, the true y and gradients under their own names,
-        rows (the number of values a feature), and what the operation's file adds.
+    results: the names of the results that are wrong: "y" or "loss", "dx", "dgamma" ...
+    changes: the name of a result, or of a step on the way to it -> a function of the pieces that
+        makes it: of the inputs, dy, the true y and gradients under their own names, rows (the
+        number of values a feature), and what the operation's file adds.
     add_pieces: adds the operation's own pieces; where there is no dy, those of the forward pass.
     shape: a shape of the first argument in which it shows; None: the first of the case.
     of_an_earlier_batch: whether it also needs pieces.earlier, those of an earlier call's inputs.
+    has_other_shape: whether what it makes has not the shape that it should have.
     """
 
     operation: str
     key: str
     sentence: str
-    results: Mapping[str, Wrong]
+    results: tuple[str, ...]
+    changes: Mapping[str, Wrong]
     add_pieces: AddPieces | None = None
     shape: Shape | None = None
     of_an_earlier_batch: bool = False
+    has_other_shape: bool = False
 
     @property
     def is_forward(self) -> bool:
@@ -66,25 +108,31 @@ class Mistake:
         for each in (pieces, pieces.earlier):
             if self.add_pieces is not None and each is not None:
                 self.add_pieces(each)
-        return {name: function(pieces) for name, function in self.results.items()}
+        made = pieces.changed(self.changes)
+        return {name: getattr(made, name) for name in self.results}
 
 
 def right(operation: str, inputs: Inputs, dy: Array | None = None) -> Pieces:
-    """The inputs and what `reference` makes of them, as attributes; gradients where dy is given."""
+    """The inputs and what `reference` makes of them; gradients where dy is given."""
     case = CASES[operation]
     # A generator draws the same numbers for everyone who asks.
     own = copy.deepcopy(inputs)
     first = next(iter(own.values()))
-    pieces = SimpleNamespace(**copy.deepcopy(inputs), rows=first.size // first.shape[-1])
     y, cache = case.forward(reference, own)
+    results = {"loss" if case.is_loss else "y": y}
     if case.is_loss:
-        pieces.loss, pieces.gradient, pieces.dloss = y, cache, dy
         gradients: tuple[Array, ...] = (cache,) if dy is None else (dy * cache,)
+        also = {"gradient": cache, "dloss": dy}
     else:
-        pieces.y, pieces.dy = y, dy
         gradients = () if dy is None else case.backward(reference, dy, cache, own)
-    vars(pieces).update(zip(case.gradients, gradients, strict=False))
-    return pieces
+        also = {"dy": dy}
+    results |= zip(case.gradients, gradients, strict=False)
+    given = copy.deepcopy(inputs) | also | {"rows": first.size // first.shape[-1]} | results
+    return Pieces(given, {name: _always(value) for name, value in results.items()})
+
+
+def _always(value: Any) -> Wrong:
+    return lambda pieces: value
 
 
 def mistakes_of(
@@ -92,26 +140,36 @@ def mistakes_of(
 ) -> Callable[..., Mistake]:
     """A function mistake(key, sentence, *, shape=None, dx=function, ...) -> one of the operation's.
 
-    shared: what all of them have in common, shape say.
+    Where steps are changed, and not results alone, results=("dx",) says what is wrong. shared: what
+    all of them have in common, shape say.
     """
 
     def mistake(key: str, sentence: str, **given: Any) -> Mistake:
         fields = {field.name for field in dataclasses.fields(Mistake)}
-        options = shared | {name: value for name, value in given.items() if name in fields}
-        results = {name: value for name, value in given.items() if name not in fields}
-        return Mistake(operation, key, sentence, results, add_pieces, **options)
+        changes = {name: value for name, value in given.items() if name not in fields}
+        options = {"results": tuple(changes), **shared}
+        options |= {name: value for name, value in given.items() if name in fields}
+        return Mistake(operation, key, sentence, changes=changes, add_pieces=add_pieces, **options)
 
     return mistake
 
 
 def in_any_gradient(operation: str) -> Iterator[Mistake]:
     """What one can get wrong whatever the operation is."""
-    case, mistake = CASES[operation], mistakes_of(operation)
+    case = CASES[operation]
+    return in_gradients(operation, case.gradients, case.parameters)
+
+
+def in_gradients(
+    operation: str, gradients: Sequence[str], parameters: Sequence[str]
+) -> Iterator[Mistake]:
+    """What one can get wrong in gradients; parameters: of what they are sums over the batch."""
+    mistake = mistakes_of(operation)
 
     def changed(name: str, change: Callable[[Array, int], Array]) -> Mapping[str, Wrong]:
         return {name: lambda p: change(getattr(p, name), p.rows)}
 
-    for name in case.gradients:
+    for name in gradients:
         yield mistake(
             f"{name}'s sign",
             "has the opposite sign of the true gradient",
@@ -122,9 +180,24 @@ def in_any_gradient(operation: str) -> Iterator[Mistake]:
             "is 0 throughout: it was never computed",
             **changed(name, lambda gradient, rows: np.zeros_like(gradient)),
         )
-    for parameter in case.parameters:
+        yield mistake(
+            f"{name} twice",
+            "is twice the true gradient",
+            **changed(name, lambda gradient, rows: 2 * gradient),
+        )
+        yield mistake(
+            f"{name} by half",
+            "is half the true gradient",
+            **changed(name, lambda gradient, rows: gradient / 2),
+        )
+    for parameter in parameters:
         yield mistake(
             f"d{parameter} is a mean",
-            f"is a mean over the batch, not a sum: every example adds what {parameter} did in it",
+            "is too small by the factor m: sum over the batch, do not average",
             **changed(f"d{parameter}", lambda gradient, rows: gradient / rows),
+        )
+        yield mistake(
+            f"d{parameter} times m",
+            "is too large by the factor m: sum over the batch, once",
+            **changed(f"d{parameter}", lambda gradient, rows: gradient * rows),
         )

@@ -1,13 +1,89 @@
-"""What a gradient check found."""
+"""What a check of gradients found."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from npbn import _html
+from npbn._checks import Array
+
 
 @dataclasses.dataclass(frozen=True)
-class GradientReport:
+class Row:
+    """A line of a report: of one array its error, the verdict, and what is said beside it."""
+
+    name: str
+    error: float
+    verdict: str
+    remark: str
+
+
+class Report:
+    """Rows, what is said below them, and a result, as text and in a notebook."""
+
+    description: str
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """A row for each array."""
+        raise NotImplementedError
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is said below the rows: what the mistakes are."""
+        raise NotImplementedError
+
+    @property
+    def result(self) -> str:
+        """Whether it passed."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join([self.description, *_lines(self.rows), *self.remarks, self.result])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.name, f"{row.error:.1e}", _html.strong(row.verdict), row.remark)
+            for row in self.rows
+        ]
+        return _html.block(
+            _html.table(("", "error", "", ""), rows, caption=self.description),
+            *map(_html.paragraph, self.remarks),
+            _html.paragraph(_html.strong(self.result)),
+        )
+
+
+def _lines(rows: Sequence[Row]) -> Iterable[str]:
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        remark = f"   {row.remark}" if row.remark else ""
+        yield f"  {row.name:<{width}}  {row.error:8.1e}  {row.verdict}{remark}"
+
+
+def largest_difference(given: Array, true: Array) -> tuple[int, ...] | None:
+    """Where two arrays differ most; None where nothing is known, or their shapes are not one."""
+    if np.shape(given) != np.shape(true) or not np.ndim(true):
+        return None
+    with np.errstate(all="ignore"):
+        difference = np.abs(given - true)
+    difference[np.isnan(given) & ~np.isnan(true)] = np.inf
+    if np.isnan(difference).all():
+        return None
+    return tuple(map(int, np.unravel_index(int(np.nanargmax(difference)), np.shape(true))))
+
+
+def beside(given: Array, true: Array, place: tuple[int, ...] | None) -> str:
+    """A wrong entry and what it should be."""
+    if place is None:
+        return ""
+    return f"[{', '.join(map(str, place))}] is {given[place]:.6g}, not {true[place]:.6g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientReport(Report):
     """What `gradient_check` found. bool(report): passed; str(report): a table.
 
     errors: for each array its largest difference over its largest true value.
@@ -16,6 +92,13 @@ class GradientReport:
     zeros: the arrays whose true gradient is 0 throughout (a bias before a batch norm, all that lies
         before a dead ReLU): of these a backward pass that says 0 is right, and nothing else is
         known. Where dx is one of them no gradient came through, and the check is not passed.
+    given: for each array what backward said, in float64.
+    numeric: for each array the numeric derivatives; NaN where none was taken, as of a large array
+        some entries are drawn, or there is none, on a kink.
+    mistakes: for each wrong array of a layer whose operation is known (npbn's own, and layers with
+        the same parameters and the same y) the keys of the known mistakes that explain it; empty
+        where none does, or the operation is not known.
+    explanations: the same in words.
     """
 
     errors: Mapping[str, float]
@@ -23,11 +106,49 @@ class GradientReport:
     zeros: frozenset[str]
     tolerance: float
     description: str
+    given: Mapping[str, Array]
+    numeric: Mapping[str, Array]
+    mistakes: Mapping[str, tuple[str, ...]]
+    explanations: Mapping[str, str]
 
     @property
     def largest_error(self) -> float:
         """The largest of errors; NaN if one is NaN."""
         return float(np.max(list(self.errors.values())))
+
+    @property
+    def places(self) -> Mapping[str, tuple[int, ...] | None]:
+        """For each array the entry whose difference is the largest, of those that were taken."""
+        return {
+            name: largest_difference(self.given[name], self.numeric[name]) for name in self.given
+        }
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [self._row(name, error) for name, error in self.errors.items()]
+
+    def _row(self, name: str, error: float) -> Row:
+        remarks = []
+        verdict = "ok" if error <= self.tolerance else "WRONG"
+        if verdict == "ok" and name in self.zeros:
+            verdict = "not checked: its true gradient is 0"
+        if verdict == "WRONG" and name in self.given:
+            given, numeric = self.given[name], self.numeric[name]
+            remarks.append(beside(given, numeric, largest_difference(given, numeric)))
+        if self.kinks[name]:
+            remarks.append(f"{self.kinks[name]} at a kink, left out")
+        return Row(name, error, verdict, "; ".join(filter(None, remarks)))
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return [f"{name}: {sentence}." for name, sentence in self.explanations.items()]
+
+    @property
+    def result(self) -> str:
+        result = "passed" if self else "FAILED"
+        if self._agrees and not self:
+            result = "NOT CHECKED: no gradient reaches x; take another x or other weights"
+        return f"{result} (tolerance {self.tolerance:g})"
 
     @property
     def _agrees(self) -> bool:
@@ -36,17 +157,64 @@ class GradientReport:
     def __bool__(self) -> bool:
         return self._agrees and not any(name.endswith("dx") for name in self.zeros)
 
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.errors)
-        lines = [self.description]
-        for name, error in self.errors.items():
-            verdict = "ok" if error <= self.tolerance else "WRONG"
-            if verdict == "ok" and name in self.zeros:
-                verdict = "not checked: its true gradient is 0"
-            kinks = f"   {self.kinks[name]} at a kink, left out" if self.kinks[name] else ""
-            lines.append(f"  {name:<{width}}  {error:8.1e}  {verdict}{kinks}")
-        result = "passed" if self else "FAILED"
-        if self._agrees and not self:
-            result = "NOT CHECKED: no gradient reaches x; take another x or other weights"
-        lines.append(f"{result} (tolerance {self.tolerance:g})")
-        return "\n".join(lines)
+
+@dataclasses.dataclass(frozen=True)
+class DerivationReport(Report):
+    """What `check_derivation` found. bool(report): nothing is wrong; str(report): a table.
+
+    errors: for each gradient, and y where it is known, its largest difference over its largest true
+        value; infinity where the shapes are not the same.
+    tolerances: for each of these the largest error that passes.
+    mistakes: what is wrong -> the keys of the known mistakes that explain it, two where it took two
+        at once; empty where none does. What is wrong is y ("loss"), a gradient, or what was written
+        into: an argument, "dy" or "cache".
+    explanations: the same in words.
+    given: what forward and backward returned.
+    expected: what they should have. Of a large array some derivatives only are taken, where the
+        operation is not known: the others are NaN.
+    dy: the upstream gradient that was drawn.
+    epsilon: the one that was found in y, or given; None where the operation has none.
+    """
+
+    errors: Mapping[str, float]
+    tolerances: Mapping[str, float]
+    mistakes: Mapping[str, tuple[str, ...]]
+    explanations: Mapping[str, str]
+    given: Mapping[str, Any]
+    expected: Mapping[str, Array]
+    dy: Array
+    epsilon: float | None
+    description: str
+
+    @property
+    def largest_error(self) -> float:
+        """The largest of errors; NaN if one is NaN."""
+        return float(np.max(list(self.errors.values())))
+
+    @cached_property
+    def places(self) -> Mapping[str, tuple[int, ...] | None]:
+        """For each result the entry whose difference is the largest."""
+        return {
+            name: largest_difference(self.given[name], self.expected[name]) for name in self.errors
+        }
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [self._row(name, error) for name, error in self.errors.items()]
+
+    def _row(self, name: str, error: float) -> Row:
+        if error <= self.tolerances[name]:
+            return Row(name, error, "ok", "")
+        place = self.places[name]
+        return Row(name, error, "WRONG", beside(self.given[name], self.expected[name], place))
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return [f"{name}: {sentence}." for name, sentence in self.explanations.items()]
+
+    @property
+    def result(self) -> str:
+        return "passed" if self else "FAILED"
+
+    def __bool__(self) -> bool:
+        return not self.mistakes
