@@ -51,8 +51,9 @@ class BatchNormLSTM(RecurrentLayer):
 
     parameters: input_weight (in_features, 4 * units), recurrent_weight (units, 4 * units), bias
     (4 * units,), which starts at 0, and at 1 for f; input_gamma and recurrent_gamma (4 * units,),
-    cell_gamma (units,), which start at 0.1: with 1 the tanh saturate, say Cooijmans et al., and
-    over 100 steps gradients grow a hundredfold (examples/sequential_mnist_bn_lstm.py); and
+    cell_gamma (units,), which start at 0.1: with 1 the tanh saturate, and Cooijmans et
+    al. show the gradients of a plain recurrent network vanish; of this one they grow a hundredfold
+    over 100 steps (examples/sequential_mnist_bn_lstm.py); and
     cell_beta (units,), at 0. state: population_input_mean and population_input_variance,
     population_recurrent_... (steps, 4 * units) and population_cell_... (steps, units), at 0 and 1;
     population_share (steps,): how much of a step's is of batches, 0 where it is of none.
@@ -60,7 +61,8 @@ class BatchNormLSTM(RecurrentLayer):
     forward takes a mask (N, T), for sequences of unequal length: a masked step counts in no
     statistic. Those of a step that fewer than two sequences have do not move the population's. A
     forward pass in training is a ValueError for one sequence alone, and for values that are not
-    finite, as of BatchNorm. Cooijmans et al. 2016.
+    finite, as of BatchNorm. Cooijmans et al. 2016, whose gates are in another order, whose h may
+    start at noise, and whose statistics in inference are the mean of the batches'.
     """
 
     _gates = 4
@@ -152,34 +154,46 @@ class BatchNormLSTM(RecurrentLayer):
         )
 
     @quiet()
-    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
+    def measure(self, inputs: Callable[[], Iterator[tuple[Array, Array | None]]]) -> None:
         """Step by step: those of a step come when the steps before it run with theirs.
 
         Keeps the inputs, and two numbers a unit and example.
         """
-        blocks = [np.array(x) for x in inputs()]
+        blocks, kept = [], []
+        for x, mask in inputs():
+            blocks.append(np.array(x))
+            kept.append(np.ones(x.shape[:2], bool) if mask is None else mask)
         zeros = np.zeros(self.units, blocks[0].dtype)
         states = [(np.tile(zeros, (len(x), 1)), np.tile(zeros, (len(x), 1))) for x in blocks]
-        length = min(self.steps, blocks[0].shape[1])
-        self.population_share[...] = np.arange(self.steps) < length
+        counts = sum(each.sum(0) for each in kept)
+        length = min(self.steps, len(counts))
+        # One sequence alone has no variance, and of many the longest may be alone at the end.
+        self.population_share[...] = 0
+        self.population_share[:length] = counts[:length] >= min(2, sum(map(len, blocks)))
+        known = 0
         for step in range(length):
             given = [x[:, step : step + 1] for x in blocks]
-            terms = (
-                np.concatenate([x[:, 0] @ self.input_weight, h @ self.recurrent_weight], 1)
-                for x, (h, _) in zip(given, states, strict=True)
-            )
-            mean, variance = self._exact(terms)
-            columns = 4 * self.units
-            self.population_input_mean[step] = mean[:columns]
-            self.population_input_variance[step] = variance[:columns]
-            self.population_recurrent_mean[step] = mean[columns:]
-            self.population_recurrent_variance[step] = variance[columns:]
-            # The cell does not depend on its own statistics, what it shows does.
-            cells = (cell for _, cell in self._after(step, given, states))
-            mean, variance = self._exact(cells)
-            self.population_cell_mean[step] = mean
-            self.population_cell_variance[step] = variance
-            states = list(self._after(step, given, states))
+            now = [each[:, step : step + 1] for each in kept]
+            if self.population_share[step]:
+                known = step
+                terms = (
+                    np.concatenate(
+                        [x[rows] @ self.input_weight, h[rows[:, 0]] @ self.recurrent_weight], 1
+                    )
+                    for x, rows, (h, _) in zip(given, now, states, strict=True)
+                )
+                mean, variance = self._exact(terms)
+                columns = 4 * self.units
+                self.population_input_mean[step] = mean[:columns]
+                self.population_input_variance[step] = variance[:columns]
+                self.population_recurrent_mean[step] = mean[columns:]
+                self.population_recurrent_variance[step] = variance[columns:]
+                # The cell does not depend on its own statistics, what it shows does.
+                after = zip(self._after(known, given, now, states), now, strict=True)
+                mean, variance = self._exact(cell[rows[:, 0]] for (_, cell), rows in after)
+                self.population_cell_mean[step] = mean
+                self.population_cell_variance[step] = variance
+            states = list(self._after(known, given, now, states))
 
     def _exact(self, blocks: Iterator[Array]) -> tuple[Array, Array]:
         mean, variance, _ = mean_and_variance(blocks)
@@ -188,16 +202,23 @@ class BatchNormLSTM(RecurrentLayer):
         return mean, variance
 
     def _after(
-        self, step: int, given: list[Array], states: list[tuple[Array, Array]]
+        self,
+        known: int,
+        given: list[Array],
+        kept: list[Array],
+        states: list[tuple[Array, Array]],
     ) -> Iterator[tuple[Array, Array]]:
-        """h and c of each block after one step, with the statistics that the step has."""
+        """h and c of each block after one step, with the statistics of one that has some."""
         own = list(self._parameters.values())
-        state = list(self._running_average.state.values())
-        statistics = [each[step : step + 1] for each in state[:-1]]
-        for x, (hidden, cell) in zip(given, states, strict=True):
+        *state, _ = self._running_average.state.values()
+        statistics = [each[known : known + 1] for each in state]
+        for x, rows, (hidden, cell) in zip(given, kept, states, strict=True):
+            if not rows.any():
+                yield hidden, cell
+                continue
             weight_shape = self.recurrent_weight.shape
             operation = BatchNormLSTMInferenceOperation(
-                x.shape, x.dtype, weight_shape, True, None, self.epsilon
+                x.shape, x.dtype, weight_shape, True, rows, self.epsilon
             )
             operation.start_from(hidden, cell)
             arrays: Any = (x, *own, *statistics, None, np.empty(operation.shape, x.dtype))

@@ -61,7 +61,7 @@ class BatchRenorm(PopulationLayer):
     batch's statistics batch_mean and batch_std (D,) are these.
 
     ValueError in training for a batch with one value per feature, and for one whose values or
-    variance are not finite; the layer is left as it was. Ioffe 2017, Algorithms 1 and 2.
+    variance are not finite; the layer is left as it was. Ioffe 2017, Algorithm 1.
     """
 
     _training_only = ("momentum", "r_max", "d_max", "plain_steps", "r_steps", "d_steps")

@@ -48,7 +48,9 @@ class GhostBatchNorm(VarianceLayer):
     the population's follow, or would follow: the last ones weigh most.
 
     ValueError in training for a ghost batch with one value a feature, and for values or variances
-    that are not finite; the layer is left as it was. Hoffer, Hubara & Soudry 2017, Algorithm 1.
+    that are not finite; the layer is left as it was. Hoffer, Hubara & Soudry 2017, Algorithm 1, but
+    for the population: there it is of standard deviations, and here, as in the authors' program, it
+    follows the variances, one ghost batch after another.
     """
 
     _training_only = (*VarianceLayer._training_only, "ghost_size")

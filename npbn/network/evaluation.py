@@ -20,9 +20,10 @@ MOST_CLASSES = 15
 class Evaluation:
     """What `network.evaluate` found; str(evaluation) is a table.
 
-    rows: how many counted. loss: their loss. accuracy: the share whose largest output is at their
-    label, from 0 to 1. confusion: (classes, classes), how many rows of label i were taken for class
-    j. accuracy and confusion are None where the targets are no labels.
+    rows: how many rows counted, or steps that have a label each. loss: their loss. accuracy: the
+    share whose largest output is at their label, from 0 to 1. confusion: (classes, classes), how
+    many of label i were taken for class j. accuracy and confusion are None where the targets are no
+    labels.
     """
 
     rows: int
@@ -83,11 +84,11 @@ def evaluated(
     if len(shapes := {y.shape[1:] for y in blocks}) > 1:
         raise ValueError(f"network: expected outputs of one shape a row, got {sorted(shapes)}")
     outputs = np.concatenate(blocks)
-    loss.check(name, targets, outputs.shape, outputs.dtype)
+    loss.check(name, targets, outputs.shape, outputs.dtype, mask)
     value, _ = loss(outputs, targets)
     if not loss.labels_among(targets, outputs):
         return Evaluation(len(x), value)
-    predicted, labels = outputs.argmax(1), targets
+    predicted, labels = outputs.argmax(-1).reshape(-1), targets.reshape(-1)
     if loss.ignored_label is not None:
         counted = labels != loss.ignored_label
         predicted, labels = predicted[counted], labels[counted]
@@ -96,7 +97,7 @@ def evaluated(
         len(labels),
         value,
         right / len(labels) if len(labels) else float("nan"),
-        _confusion(labels, predicted, outputs.shape[1]),
+        _confusion(labels, predicted, outputs.shape[-1]),
     )
 
 

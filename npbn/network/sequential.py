@@ -218,7 +218,7 @@ class Sequential(LayerList):
     def predict_probabilities(
         self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
     ) -> Array:
-        """softmax of the network's output, (N, classes), in inference.
+        """softmax of the network's output, (N, classes), or (N, T, classes), in inference.
 
         With statistics="batch" the whole of x is one batch, whose own statistics normalize it.
         mask: which steps of sequences are some, as for forward. A pending backward pass stays as it
@@ -230,7 +230,7 @@ class Sequential(LayerList):
     def predict(
         self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
     ) -> NDArray[np.intp]:
-        """The class of each row, (N,): the place of its largest output, or of a NaN."""
+        """The class of each row, (N,), or step, (N, T): where its largest output is, or a NaN."""
         return np.concatenate([y.argmax(-1) for y in self._inferred(x, statistics, mask)])
 
     def accuracy(
@@ -243,18 +243,22 @@ class Sequential(LayerList):
     ) -> float:
         """The share of images whose predicted class is their label, a float from 0 to 1.
 
-        images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1.
+        images (N, ...) as for predict; labels (N,) integers, from 0 to the number of classes - 1,
+        or (N, T) where there is one for each step, of which those that the mask leaves out do not
+        count.
         """
         checks.batch("images", images)
-        labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
+        checks.labels(labels, np.shape(labels))
+        predicted, shape = [], ()
         for y in self._inferred(images, statistics, mask):
-            if y.ndim != 2:
-                raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
-            if y.shape[1] != classes:
-                classes = y.shape[1]
-                checks.labels(labels, (len(images),), classes)
-            predicted.append(y.argmax(1))
-        return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
+            if y.shape[1:] != shape:
+                shape = y.shape[1:]
+                checks.labels_of(labels, (len(images), *shape))
+            predicted.append(y.argmax(-1))
+        right = np.concatenate(predicted) == labels
+        if mask is not None and right.shape == mask.shape:
+            right = right[mask]
+        return int(np.count_nonzero(right)) / right.size
 
     def evaluate(
         self,
@@ -267,9 +271,10 @@ class Sequential(LayerList):
     ) -> Evaluation:
         """Loss, accuracy and confusion matrix on x (N, ...) and its targets: print it.
 
-        loss: as for `fit`; targets: what it takes, labels (N,) if none is given. Where they are no
-        labels, of squared_error say, accuracy and confusion are None. Rows of an ignored label
-        count nowhere. TypeError or ValueError for x or targets of another type, shape or range.
+        loss: as for `fit`; targets: what it takes, labels (N,) or (N, T) if none is given. Where
+        they are no labels, of squared_error say, accuracy and confusion are None. What has an
+        ignored label counts nowhere. TypeError or ValueError for x or targets of another type,
+        shape or range.
         """
         return evaluated(self, x, targets, Loss(loss), statistics, "targets", mask)
 
@@ -311,7 +316,9 @@ class Sequential(LayerList):
         self._check_type(x)
         return watched_run(self._steps, x, statistics)
 
-    def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
+    def recompute_population(
+        self, images: Array, *, batch_size: int = 1000, mask: Array | None = None
+    ) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
 
             mean = sum(x) / m,  variance = sum((x - mean)^2) / m
@@ -319,13 +326,16 @@ class Sequential(LayerList):
         over all m values of a feature, where x is what reaches the layer in inference, the layers
         before it being exact already (with unbiased_population, m - 1 in the variance). A frozen
         one keeps its own. images (N, ...) are taken batch_size rows at a time, fewer where rows are
-        large: Wu & Johnson's PreciseBN, 2021. TypeError or ValueError for images of another type or
+        large: Wu & Johnson's PreciseBN, 2021. mask: which steps of sequences are some, as for
+        forward; the others count nowhere. TypeError or ValueError for images of another type or
         shape, or that are not finite, and for a network with passes of its own.
         """
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._check_type(images)
         self._check_layers_are_all()
-        recompute_population(self._leaves, images, batch_size)
+        if mask is not None:
+            checks.kept_rows("mask", mask, (len(images), *np.shape(mask)[1:]))
+        recompute_population(self._leaves, images, batch_size, mask)
 
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
@@ -337,17 +347,26 @@ class Sequential(LayerList):
         self._check_layers_are_all()
         return Sequential(folded_layers(self._units))
 
-    def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
+    def tape(
+        self,
+        images: Array,
+        labels: Array | None = None,
+        *,
+        optimizer: Any = None,
+        mask: Array | None = None,
+    ) -> Tape:
         """The NumPy calls of one training step on these images and labels: print it.
 
         A copy of the network (and of the optimizer, whose update is shown if one is given) makes
         the step, so nothing moves here. Each line is a call that was made, as Python, with the type
         and shape of what it wrote; `blocks` has them layer by layer, with the arrays as they were
-        before. Without labels it is the forward pass of inference.
+        before. Without labels it is the forward pass of inference. mask: as for forward.
         TypeError or ValueError for images or labels of another type, shape or range, for what is no
         optimizer, and for one without labels.
         """
-        return taped_step(self, images, labels, optimizer)
+        if mask is not None:
+            checks.mask("mask", mask, np.shape(mask))
+        return taped_step(self, images, labels, optimizer, mask)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and state, population statistics included, to the file `path`.

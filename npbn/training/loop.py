@@ -91,9 +91,11 @@ def fit(
     """Train a network, take samples on the way, and return the History.
 
     train, validation: pairs of images (N, ...) of the network's type and targets, integer labels
-    (N,) unless the loss takes others; of sequences of unequal length three, with a mask of bools
-    (N, T), which goes to the layers that take one. steps or epochs, batch_size, seed, loss: as for
-    `training_steps`; seed=0 in each of many calls gives the same batches each time.
+    (N,), or (N, T) where the network's outputs have steps, unless the loss takes others; of
+    sequences of unequal length three, with a mask of bools (N, T), which goes to the layers that
+    take one. Labels of masked steps are to be the loss's ignored_label. steps or epochs,
+    batch_size, seed, loss: as for `training_steps`; seed=0 in each of many calls gives the same
+    batches each time.
 
     After every step that sample_every divides, steps being counted from 0, validation loss and,
     where the targets are labels, accuracy are sampled with population statistics; with
