@@ -58,11 +58,15 @@ class BatchNormLSTM(RecurrentLayer):
     population_recurrent_... (steps, 4 * units) and population_cell_... (steps, units), at 0 and 1;
     population_share (steps,): how much of a step's is of batches, 0 where it is of none.
 
+    Where the first steps are the same in all sequences, blank pixels say, nothing varies, and the
+    gradient may grow by gamma / sqrt(epsilon) at each of them, beyond all numbers: let something
+    vary at the first of them, noise say; Cooijmans et al. let h start at noise.
+
     forward takes a mask (N, T), for sequences of unequal length: a masked step counts in no
     statistic. Those of a step that fewer than two sequences have do not move the population's. A
     forward pass in training is a ValueError for one sequence alone, and for values that are not
-    finite, as of BatchNorm. Cooijmans et al. 2016, whose gates are in another order, whose h may
-    start at noise, and whose statistics in inference are the mean of the batches'.
+    finite, as of BatchNorm. Cooijmans et al. 2016, whose gates are in another order, and whose
+    statistics in inference are the mean of the batches'.
     """
 
     _gates = 4
