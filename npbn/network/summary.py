@@ -54,11 +54,21 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
 def table(network: Layer) -> str:
     """One line a layer: its place, what it is, the shape of its output, how many parameters."""
     rows: list[tuple[str, ...]] = [("", "layer", "output shape", "parameters")]
-    rows += _rows(network, ("N", "?"), "")[0]
+    rows += _rows(network, _first_shape(network), "")[0]
     a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
     lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
     dtype = "no type" if network.dtype is None else network.dtype
     return "\n".join([*lines, f"{size(network):,} parameters, {dtype}"])
+
+
+def _first_shape(network: Layer) -> tuple[str, ...]:
+    """That of x: of as many axes as the first layer takes that takes so many alone."""
+    for layer in network._leaves:
+        if runs_as_written(layer):
+            break
+        if layer._takes_axes is not None:
+            return "N", *["?"] * (layer._takes_axes - 1)
+    return "N", "?"
 
 
 def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[str, ...]], Any]:

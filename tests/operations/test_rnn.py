@@ -328,3 +328,11 @@ def test_a_gradient_that_vanishes_leaves_no_denormal_numbers(stem):
     assert not sizes[0].any()
     assert sizes[-1].any()
     assert not ((sizes > 0) & (sizes < np.finfo(np.float32).tiny)).any()
+
+
+@each_stem
+def test_print_shows_the_steps_of_layers_before_it(stem):
+    network = Sequential([Dense(2, 3, rng=0), STEMS[stem](3, 2, last_only=True, rng=1)])
+    first, second = str(network).splitlines()[1:3]
+    assert "(N, ?, 3)" in first
+    assert "(N, 2)" in second
