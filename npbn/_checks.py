@@ -106,15 +106,25 @@ def sequences(name: str, value: Any, features: int | None = None) -> Array:
     """A float array (N, T, D), not empty, with `features` entries on its last axis."""
     array = batch(name, value, features)
     if array.ndim != 3:
-        raise ValueError(f"{name}: {not_sequences(name, array.shape)}")
+        raise ValueError(f"{name}: {not_sequences(name, array.shape, features)}")
     return array
 
 
-def not_sequences(name: str, shape: tuple[int, ...]) -> str:
-    """What was expected where an array of that shape came for sequences, and what to type."""
+def not_sequences(name: str, shape: tuple[int, ...], features: int | None = None) -> str:
+    """What was expected where an array of that shape came for sequences, and what to type.
+
+    features: how many each step has.
+    """
     advice = ""
-    if len(shape) == 2:
+    if shape[1:] == (features,) and features != 1:
+        advice = f": pass {name}[np.newaxis] if it is one sequence; behind last_only=True "
+        advice += "there are no steps"
+    elif len(shape) == 2 and features not in (None, 0, 1) and shape[1] % features == 0:
+        advice = f": pass {name}.reshape(len({name}), -1, {features}) if its steps lie flat"
+    elif len(shape) == 2:
         advice = f": pass {name}[..., np.newaxis] if each step is one number"
+    elif len(shape) == 4 and shape[3] == 1:
+        advice = f": pass {name}[..., 0] if the rows of an image are the steps"
     return f"expected sequences (N, T, D), got {shape}{advice}"
 
 
@@ -311,10 +321,13 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """value, if it is an array of bools of that shape."""
     if not isinstance(value, np.ndarray) or value.dtype != np.bool_:
         got = str(value.dtype) if isinstance(value, np.ndarray) else _kind(value)
-        raise TypeError(
-            f"{name}: expected an array of bools, got {got}: pass np.asarray({name}, dtype=bool)"
-        )
+        advice = f"pass np.asarray({name}, dtype=bool)"
+        if np.ndim(value) == 1 and getattr(value, "dtype", None) != np.bool_:
+            advice = "pass np.arange(steps) < np.asarray(lengths)[:, np.newaxis]"
+        raise TypeError(f"{name}: expected an array of bools, got {got}: {advice}")
     _plain(name, value)
+    if value.shape != shape and value.shape == shape[::-1]:
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}: pass {name}.T")
     has_shape(name, value, shape)
     return value
 
@@ -377,12 +390,14 @@ def labels(
     _plain(name, value)
     if value.ndim == len(shape) + 1:
         axes = len(shape)
-        advice = f".argmax({axes}) if they are one-hot"
+        advice = f": pass {name}.argmax({axes}) if they are one-hot"
         if value.shape[-1] == 1:
-            advice = f"[{axes * ':, '}0]"
+            advice = f": pass {name}[{axes * ':, '}0]"
         elif value.shape == (1, *shape):
-            advice = "[0]"
-        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}: pass {name}{advice}")
+            advice = f": pass {name}[0]"
+        elif value.size and value.dtype.kind in "iu" and value.max() > 1:
+            advice = ""
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}{advice}")
     if value.dtype.kind not in "iu":
         raise TypeError(
             f"{name}: expected integers, got {value.dtype}: pass {name}.astype(np.int64)"
@@ -395,6 +410,35 @@ def labels(
             culprit = low if low < 0 else high
             raise ValueError(f"{name}: expected classes 0 to {classes - 1}, got {culprit}")
     return value
+
+
+def labels_of(
+    value: Any, outputs: tuple[int, ...], name: str = "labels", ignored: int | None = None
+) -> NDArray[Any]:
+    """value, if it has a label for each place of outputs of that shape (..., classes)."""
+    if len(outputs) < 2:
+        raise ValueError(f"{name}: expected outputs (N, classes), got {outputs}")
+    if len(outputs) > 2 and np.shape(value) == outputs[:1]:
+        advice = "write last_only=True in the last layer with steps" if len(outputs) == 3 else ""
+        raise ValueError(
+            f"{name}: expected shape {outputs[:-1]} for outputs {outputs}, got {outputs[:1]}, "
+            f"one label an example: {advice or 'write Flatten() before the first Dense'}"
+        )
+    return labels(value, outputs[:-1], outputs[-1], name, ignored)
+
+
+def labels_behind_mask(name: str, value: Array, mask: Array | None, ignored: int | None) -> None:
+    """ValueError where labels of steps that a mask leaves out would count in a loss."""
+    if mask is None or value.shape != mask.shape or value.ndim < 2:
+        return
+    if ignored is None or (value[~mask] != ignored).any():
+        if mask.all():
+            return
+        label = -1 if ignored is None else ignored
+        raise ValueError(
+            f"{name}: labels of masked steps would count in the loss: set {name}[~mask] = {label}, "
+            f"and pass loss=functools.partial(softmax_cross_entropy, ignored_label={label})"
+        )
 
 
 def optimizer(value: Any) -> None:
@@ -454,39 +498,66 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "decay": ("weight_decay",),
     "dilation_rate": ("dilation",),
     "dmax": ("d_max",),
+    "elementwise_affine": ("center", "scale"),
     "eps": ("epsilon",),
     "eta": ("learning_rate",),
     "freeze": ("frozen",),
     "global_clipnorm": ("max_norm",),
+    "ghost_batch_size": ("ghost_size",),
+    "hidden_size": ("units",),
     "in_dim": ("in_features",),
     "in_features": ("in_channels",),
     "input_dim": ("in_features",),
-    "kernel": ("weight",),
+    "input_size": ("in_features",),
+    "kernel": ("weight", "input_weight"),
     "kernel_size": ("size",),
     "lr": ("learning_rate",),
+    "max_length": ("steps",),
     "max_grad_norm": ("max_norm",),
     "moving_mean": ("population_mean",),
     "moving_stddev": ("population_std",),
     "moving_variance": ("population_variance",),
     "negative_slope": ("slope",),
+    "normalized_shape": ("features",),
+    "num_channels": ("features",),
     "num_features": ("features",),
+    "num_groups": ("groups",),
+    "num_steps": ("steps",),
+    "num_units": ("units",),
     "out_channels": ("filters",),
     "out_dim": ("out_features",),
     "out_features": ("filters",),
     "p": ("rate",),
     "pool_size": ("size",),
     "random_state": ("rng",),
+    "recurrent_kernel": ("recurrent_weight",),
+    "renorm_clipping": ("r_max", "d_max"),
+    "renorm_momentum": ("momentum",),
     "rmax": ("r_max",),
     "running_mean": ("population_mean",),
     "running_std": ("population_std",),
     "running_var": ("population_variance",),
     "seed": ("rng",),
+    "seq_len": ("steps",),
     "strides": ("stride",),
+    "time_steps": ("steps",),
+    "timesteps": ("steps",),
     "unbiased": ("unbiased_population",),
     "units": ("out_features",),
     "virtual_batch_size": ("ghost_size",),
     "W": ("weight",),
     "weights": ("weight",),
+}
+
+# What else is asked of recurrent layers.
+_OF_SEQUENCES = {
+    "activation": "its equations are fixed, with tanh",
+    "batch_first": "sequences are (N, T, D)",
+    "bias": "it has one",
+    "dropout": "write Dropout(rate) as a layer of its own before it",
+    "num_layers": "write one layer behind another",
+    "return_sequences": "write last_only=, which is its opposite",
+    "use_bias": "it has one",
 }
 
 
@@ -568,6 +639,8 @@ def _right_names(name: str, known: Sequence[str]) -> list[str]:
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
+    if "last_only" in known and name in _OF_SEQUENCES:
+        return _OF_SEQUENCES[name]
     if name == "activation":
         return "write the activation as a layer of its own behind it, ReLU() say"
     if right := _right_names(name, known):

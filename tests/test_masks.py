@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from npbn import BatchNorm, Dense, Layer, ReLU, Sequential, functional, gradient_check, reference
+from npbn import (
+    BatchNorm,
+    BatchRenorm,
+    Dense,
+    GhostBatchNorm,
+    Layer,
+    ReLU,
+    Sequential,
+    functional,
+    gradient_check,
+    reference,
+)
 
 MODES = [
     {"training": True},
@@ -163,6 +174,8 @@ def test_another_mask_is_refused():
     for wrong, error, message in (
         (mask.astype(int), TypeError, "mask: expected an array of bools, got int64: pass"),
         (mask[:, :-1], ValueError, r"mask: expected shape \(5, 7\), got \(5, 6\)"),
+        (mask.T, ValueError, r"mask: expected shape \(5, 7\), got \(7, 5\): pass mask.T"),
+        (mask.sum(1), TypeError, r"got int64: pass np.arange\(steps\) < np.asarray\(lengths\)"),
         (np.zeros_like(mask), ValueError, "mask: expected one True at least, got none"),
     ):
         for call in (
@@ -178,3 +191,31 @@ def test_another_mask_is_refused():
     alone[0, 0] = True
     with pytest.raises(ValueError, match="two values or more a feature"):
         norm().forward(x, training=True, mask=alone)
+
+
+@pytest.mark.parametrize(
+    "kind", [BatchNorm, BatchRenorm, lambda features: GhostBatchNorm(features, ghost_size=4)]
+)
+@pytest.mark.parametrize("batch_size", [1000, 2])
+def test_exact_statistics_are_those_of_the_kept_rows(kind, batch_size):
+    x, _, mask = sequences()
+    x[~mask] = np.nan
+    masked, plain = ([Dense(3, 3, rng=0), norm(), ReLU(), kind(3)] for _ in range(2))
+    masked, plain = Sequential(masked), Sequential(plain)
+    masked.recompute_population(x, mask=mask, batch_size=batch_size)
+    plain.recompute_population(x[mask])
+    for name, array in masked.state.items():
+        np.testing.assert_allclose(array, plain.state[name], rtol=1e-5, atol=1e-6)
+
+
+def test_exact_statistics_refuse_a_mask_that_does_not_fit():
+    x, _, mask = sequences()
+    network = Sequential([Dense(3, 3, rng=0), norm()])
+    for wrong, error, message in (
+        (mask[:3], ValueError, r"^mask: expected shape \(5, 7\), got \(3, 7\)"),
+        (mask[:, 1:], ValueError, r"^layer 1, mask: expected shape \(5, 7\), got \(5, 6\)"),
+        (mask.astype(int), TypeError, "^mask: expected an array of bools"),
+        (np.zeros_like(mask), ValueError, "^mask: expected one True at least"),
+    ):
+        with pytest.raises(error, match=message):
+            network.recompute_population(x, mask=wrong)

@@ -167,8 +167,10 @@ class PopulationLayer(NormLayer):
         scale = gamma / self._population_std()
         return scale, beta - self.population_mean * scale
 
-    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
-        mean, variance, count = mean_and_variance(x.reshape(-1, self.features) for x in inputs())
+    def measure(self, inputs: Callable[[], Iterator[tuple[Array, Array | None]]]) -> None:
+        mean, variance, count = mean_and_variance(
+            (x if mask is None else x[mask]).reshape(-1, self.features) for x, mask in inputs()
+        )
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
             raise ValueError("not finite")
         own_mean, spread = self._running_average.state.values()

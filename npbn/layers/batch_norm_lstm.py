@@ -69,8 +69,9 @@ class BatchNormLSTM(RecurrentLayer):
     input_weight, recurrent_weight, bias : ndarray
         Parameters, as of `LSTM`.
     input_gamma, recurrent_gamma : ndarray, shape (4 * units,)
-        Parameters, which start at 0.1: with 1 the tanh saturate, say Cooijmans et al., and over 100
-        steps gradients grow a hundredfold (examples/sequential_mnist_bn_lstm.py).
+        Parameters, which start at 0.1: with 1 the tanh saturate, and Cooijmans et al. show the
+        gradients of a plain recurrent network vanish; of this one they grow a hundredfold over 100
+        steps (examples/sequential_mnist_bn_lstm.py).
     cell_gamma, cell_beta : ndarray, shape (units,)
         Parameters, which start at 0.1 as well, and at 0.
     population_input_mean, population_input_variance : ndarray, shape (steps, 4 * units)
@@ -93,9 +94,14 @@ class BatchNormLSTM(RecurrentLayer):
     `forward` takes a mask (N, T), for sequences of unequal length: a masked step counts in no
     statistic. Those of a step that fewer than two sequences have do not move the population's.
 
+    Where the first steps are the same in all sequences, blank pixels say, nothing varies, and the
+    gradient may grow by gamma / sqrt(epsilon) at each of them, beyond all numbers: let something
+    vary at the first of them, noise say; Cooijmans et al. let h start at noise.
+
     References
     ----------
-    Cooijmans et al. 2016.
+    Cooijmans et al. 2016, whose gates are in another order, and whose statistics in inference are
+    the mean of the batches'.
     """
 
     _gates = 4
@@ -212,34 +218,46 @@ class BatchNormLSTM(RecurrentLayer):
         return values / np.maximum(values - int(self.unbiased_population), 1)
 
     @quiet()
-    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
+    def measure(self, inputs: Callable[[], Iterator[tuple[Array, Array | None]]]) -> None:
         """Step by step: those of a step come when the steps before it run with theirs.
 
         Keeps the inputs, and two numbers a unit and example.
         """
-        blocks = [np.array(x) for x in inputs()]
+        blocks, kept = [], []
+        for x, mask in inputs():
+            blocks.append(np.array(x))
+            kept.append(np.ones(x.shape[:2], bool) if mask is None else mask)
         zeros = np.zeros(self.units, blocks[0].dtype)
         states = [(np.tile(zeros, (len(x), 1)), np.tile(zeros, (len(x), 1))) for x in blocks]
-        length = min(self.steps, blocks[0].shape[1])
-        self.population_share[...] = np.arange(self.steps) < length
+        counts = sum(each.sum(0) for each in kept)
+        length = min(self.steps, len(counts))
+        # One sequence alone has no variance, and of many the longest may be alone at the end.
+        self.population_share[...] = 0
+        self.population_share[:length] = counts[:length] >= min(2, sum(map(len, blocks)))
+        known = 0
         for step in range(length):
             given = [x[:, step : step + 1] for x in blocks]
-            terms = (
-                np.concatenate([x[:, 0] @ self.input_weight, h @ self.recurrent_weight], 1)
-                for x, (h, _) in zip(given, states, strict=True)
-            )
-            mean, variance = self._exact(terms)
-            columns = 4 * self.units
-            self.population_input_mean[step] = mean[:columns]
-            self.population_input_variance[step] = variance[:columns]
-            self.population_recurrent_mean[step] = mean[columns:]
-            self.population_recurrent_variance[step] = variance[columns:]
-            # The cell does not depend on its own statistics, what it shows does.
-            cells = (cell for _, cell in self._after(step, given, states))
-            mean, variance = self._exact(cells)
-            self.population_cell_mean[step] = mean
-            self.population_cell_variance[step] = variance
-            states = list(self._after(step, given, states))
+            now = [each[:, step : step + 1] for each in kept]
+            if self.population_share[step]:
+                known = step
+                terms = (
+                    np.concatenate(
+                        [x[rows] @ self.input_weight, h[rows[:, 0]] @ self.recurrent_weight], 1
+                    )
+                    for x, rows, (h, _) in zip(given, now, states, strict=True)
+                )
+                mean, variance = self._exact(terms)
+                columns = 4 * self.units
+                self.population_input_mean[step] = mean[:columns]
+                self.population_input_variance[step] = variance[:columns]
+                self.population_recurrent_mean[step] = mean[columns:]
+                self.population_recurrent_variance[step] = variance[columns:]
+                # The cell does not depend on its own statistics, what it shows does.
+                after = zip(self._after(known, given, now, states), now, strict=True)
+                mean, variance = self._exact(cell[rows[:, 0]] for (_, cell), rows in after)
+                self.population_cell_mean[step] = mean
+                self.population_cell_variance[step] = variance
+            states = list(self._after(known, given, now, states))
 
     def _exact(self, blocks: Iterator[Array]) -> tuple[Array, Array]:
         mean, variance, count = mean_and_variance(blocks)
@@ -248,16 +266,23 @@ class BatchNormLSTM(RecurrentLayer):
         return mean, variance * self._correction(count)
 
     def _after(
-        self, step: int, given: list[Array], states: list[tuple[Array, Array]]
+        self,
+        known: int,
+        given: list[Array],
+        kept: list[Array],
+        states: list[tuple[Array, Array]],
     ) -> Iterator[tuple[Array, Array]]:
-        """h and c of each block after one step, with the statistics that the step has."""
+        """h and c of each block after one step, with the statistics of one that has some."""
         own = list(self._parameters.values())
-        state = list(self._running_average.state.values())
-        statistics = [each[step : step + 1] for each in state[:-1]]
-        for x, (hidden, cell) in zip(given, states, strict=True):
+        *state, _ = self._running_average.state.values()
+        statistics = [each[known : known + 1] for each in state]
+        for x, rows, (hidden, cell) in zip(given, kept, states, strict=True):
+            if not rows.any():
+                yield hidden, cell
+                continue
             weight_shape = self.recurrent_weight.shape
             operation = BatchNormLSTMInferenceOperation(
-                x.shape, x.dtype, weight_shape, True, None, self.epsilon
+                x.shape, x.dtype, weight_shape, True, rows, self.epsilon
             )
             operation.start_from(hidden, cell)
             arrays: Any = (x, *own, *statistics, None, np.empty(operation.shape, x.dtype))

@@ -89,7 +89,7 @@ class BatchRenorm(PopulationLayer):
 
     References
     ----------
-    Ioffe 2017, Algorithms 1 and 2.
+    Ioffe 2017, Algorithm 1.
     """
 
     _training_only = ("momentum", "r_max", "d_max", "plain_steps", "r_steps", "d_steps")

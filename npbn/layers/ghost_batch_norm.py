@@ -71,7 +71,9 @@ class GhostBatchNorm(VarianceLayer):
 
     References
     ----------
-    Hoffer, Hubara & Soudry 2017, Algorithm 1.
+    Hoffer, Hubara & Soudry 2017, Algorithm 1, but for the population: there it is of
+    standard deviations, and here, as in the authors' program, it follows the variances, one ghost
+    batch after another.
     """
 
     _training_only = (*VarianceLayer._training_only, "ghost_size")

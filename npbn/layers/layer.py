@@ -101,10 +101,11 @@ class Layer(checks.Settings):
         """A layer with y = scale * (y of this one) + shift in inference, if one can be made."""
         return None
 
-    def measure(self, inputs: Callable[[], Iterator[Array]]) -> None:
-        """Make the population statistics the exact ones of all inputs; ``inputs()`` gives blocks.
+    def measure(self, inputs: Callable[[], Iterator[tuple[Array, Array | None]]]) -> None:
+        """Make the population statistics the exact ones of all inputs.
 
-        ValueError where they are not finite.
+        inputs() gives blocks of x, each with its mask or None. ValueError where the statistics are
+        not finite.
         """
 
     def hold_constants(self) -> None:

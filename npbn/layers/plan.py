@@ -43,6 +43,12 @@ class Mode(NamedTuple):
     keeps: bool = True
     mask: Array | None = None
 
+    def behind(self, layers: Layers) -> "Mode":
+        """That of what comes after these: where one leaves no steps there is no mask."""
+        if self.mask is None or not any(each._ends_steps for each in layers):
+            return self
+        return self._replace(mask=None)
+
 
 class _Waiting(NamedTuple):
     """A batch's statistics that are to be followed, once those of the whole network are finite."""
@@ -119,7 +125,7 @@ class Plan:
         for place in range(start, end):
             x_shape, y_shape = self.shapes[place : place + 2]
             with self._naming(layers[place]):
-                each = layers[place].at_work(x_shape, self.dtype, self._mode_of(layers, place))
+                each = layers[place].at_work(x_shape, self.dtype, self.mode.behind(layers[:place]))
             self.passes.append(each)
             operation = each.operation
             if self.statistics is not None and place in self._places:
@@ -154,14 +160,10 @@ class Plan:
                 each.y = np.empty(y_shape, self.dtype)
             x, is_free = each.y, not reads_y
         if end < len(layers):
-            self.passes.append(ReaderPass(layers[end], self._mode_of(layers, end), self._waiting))
+            self.passes.append(
+                ReaderPass(layers[end], self.mode.behind(layers[:end]), self._waiting)
+            )
         self._measure()
-
-    def _mode_of(self, layers: Layers, place: int) -> Mode:
-        """That of one pass: behind a layer that leaves no steps there is no mask."""
-        if self.mode.mask is None or not any(each._ends_steps for each in layers[:place]):
-            return self.mode
-        return self.mode._replace(mask=None)
 
     @contextmanager
     def _naming(self, layer: "Layer") -> Iterator[None]:

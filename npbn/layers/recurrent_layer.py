@@ -80,7 +80,7 @@ class RecurrentLayer(Layer):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != self._takes_axes:
-            raise ValueError(f"{self!r}: {checks.not_sequences('x', shape)}")
+            raise ValueError(f"{self!r}: {checks.not_sequences('x', shape, self.in_features)}")
         examples, steps, _ = super().output_shape(shape)
         return (examples, self.units) if self.last_only else (examples, steps, self.units)
 

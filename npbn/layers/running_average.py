@@ -167,6 +167,8 @@ def mean_and_variance(blocks: Iterable[Array]) -> tuple[Array, Array, int]:
     count, center = 0, None
     mean, squares = np.float64(0.0), np.float64(0.0)
     for block in blocks:
+        if not len(block):  # all of it masked
+            continue
         if center is None:
             # Of what is far from 0, differences of means keep their digits.
             center = block.mean(0, dtype=np.float64)

@@ -24,7 +24,7 @@ class Evaluation:
     Attributes
     ----------
     rows : int
-        How many counted.
+        How many counted, or steps that have a label each.
     loss : float
         Their loss.
     accuracy : float or None
@@ -113,11 +113,11 @@ def evaluated(
     if len(shapes := {y.shape[1:] for y in blocks}) > 1:
         raise ValueError(f"network: expected outputs of one shape a row, got {sorted(shapes)}")
     outputs = np.concatenate(blocks)
-    loss.check(name, targets, outputs.shape, outputs.dtype)
+    loss.check(name, targets, outputs.shape, outputs.dtype, mask)
     value, _ = loss(outputs, targets)
     if not loss.labels_among(targets, outputs):
         return Evaluation(len(x), value)
-    predicted, labels = outputs.argmax(1), targets
+    predicted, labels = outputs.argmax(-1).reshape(-1), targets.reshape(-1)
     if loss.ignored_label is not None:
         counted = labels != loss.ignored_label
         predicted, labels = predicted[counted], labels[counted]
@@ -126,7 +126,7 @@ def evaluated(
         len(labels),
         value,
         right / len(labels) if len(labels) else float("nan"),
-        _confusion(labels, predicted, outputs.shape[1]),
+        _confusion(labels, predicted, outputs.shape[-1]),
     )
 
 

@@ -18,17 +18,24 @@ ROWS = 500
 BYTES = 1 << 22
 
 
-def blocks_through(layers: Sequence[Layer], images: Array, batch_size: int) -> Iterator[Array]:
-    """What becomes of the images, block by block; the next one may be written over it."""
+def blocks_through(
+    layers: Sequence[Layer], images: Array, batch_size: int, mask: Array | None = None
+) -> Iterator[tuple[Array, Array | None]]:
+    """What becomes of the images, block by block, and the mask that is left of theirs.
+
+    The next block may be written over the one before.
+    """
     mode = Mode(False, "population", keeps=False)
     plan: Plan | None = None
     for start in range(0, len(images), batch_size):
         block = images[start : start + batch_size]
+        if mask is not None:
+            mode, plan = mode._replace(mask=mask[start : start + batch_size]), None
         if plan is None or plan.shapes[0] != block.shape:
             plan = Plan(layers, block.shape, block.dtype, mode, is_network=True)
         with computing():
             y = plan.forward(np, layers, block, None) if layers else block
-        yield y
+        yield y, mode.behind(layers).mask
 
 
 def known_shapes(layers: Sequence[Layer], shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -49,21 +49,25 @@ class Loss:
         written = [f"{name}={_plain(value)}" for name, value in sorted(self.options.items())]
         return f"{self.name}({', '.join(written)})"
 
-    def check(self, name: str, targets: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """targets, if they go with outputs of this shape and type."""
+    def check(
+        self,
+        name: str,
+        targets: Any,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        mask: Array | None = None,
+    ) -> Array:
+        """targets, if they go with outputs of this shape and type, and with a mask of steps."""
         if self.takes_labels:
-            if len(shape) != 2:
-                raise ValueError(
-                    f"network: expected an output (N, classes), got {shape} for {name}"
-                )
             try:
-                checks.labels(targets, shape[:1], shape[1], name, self.ignored_label)
+                checks.labels_of(targets, shape, name, self.ignored_label)
             except TypeError as error:
                 if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
                     raise TypeError(f"{error}, or {_REGRESSION}") from None
                 raise
+            checks.labels_behind_mask(name, targets, mask, self.ignored_label)
             # What is wrong with the options is told now as well.
-            self._function(np.zeros((1, shape[1]), dtype), np.zeros(1, np.intp))
+            self._function(np.zeros((1, shape[-1]), dtype), np.zeros(1, np.intp))
         elif self.is_own:
             checks.float_array(name, targets)
             wanted = f"{name}: expected shape {shape} like the network's output, got"

@@ -271,7 +271,7 @@ class Sequential(LayerList):
 
         Returns
         -------
-        ndarray, shape (N, classes)
+        ndarray, shape (N, classes), or (N, T, classes)
 
         Raises
         ------
@@ -284,7 +284,7 @@ class Sequential(LayerList):
     def predict(
         self, x: Array, *, statistics: Statistics = "population", mask: Array | None = None
     ) -> NDArray[np.intp]:
-        """The class of each row, (N,): the place of its largest output, or of a NaN.
+        """The class of each row, (N,), or step, (N, T): where its largest output is, or a NaN.
 
         Its arguments are those of `predict_probabilities`.
         """
@@ -305,18 +305,21 @@ class Sequential(LayerList):
         images, statistics, mask
             As for `predict_probabilities`, images being x.
         labels : ndarray of int, shape (N,)
-            From 0 to the number of classes - 1.
+            From 0 to the number of classes - 1; or (N, T) where there is one for each step, of
+            which those that the mask leaves out do not count.
         """
         checks.batch("images", images)
-        labels, predicted, classes = checks.labels(labels, (len(images),)), [], 0
+        checks.labels(labels, np.shape(labels))
+        predicted, shape = [], ()
         for y in self._inferred(images, statistics, mask):
-            if y.ndim != 2:
-                raise ValueError(f"accuracy: expected outputs (N, classes), got {y.shape}")
-            if y.shape[1] != classes:
-                classes = y.shape[1]
-                checks.labels(labels, (len(images),), classes)
-            predicted.append(y.argmax(1))
-        return int(np.count_nonzero(np.concatenate(predicted) == labels)) / len(labels)
+            if y.shape[1:] != shape:
+                shape = y.shape[1:]
+                checks.labels_of(labels, (len(images), *shape))
+            predicted.append(y.argmax(-1))
+        right = np.concatenate(predicted) == labels
+        if mask is not None and right.shape == mask.shape:
+            right = right[mask]
+        return int(np.count_nonzero(right)) / right.size
 
     def evaluate(
         self,
@@ -334,7 +337,7 @@ class Sequential(LayerList):
         x, statistics, mask
             As for `predict_probabilities`.
         targets : ndarray
-            What the loss takes, labels (N,) if none is given.
+            What the loss takes, labels (N,) or (N, T) if none is given.
         loss : function
             As for `fit`.
 
@@ -342,7 +345,7 @@ class Sequential(LayerList):
         -------
         Evaluation
             Where the targets are no labels, of squared_error say, its accuracy and confusion are
-            None. Rows of an ignored label count nowhere.
+            None. What has an ignored label counts nowhere.
 
         Raises
         ------
@@ -407,7 +410,9 @@ class Sequential(LayerList):
         self._check_type(x)
         return watched_run(self._steps, x, statistics)
 
-    def recompute_population(self, images: Array, *, batch_size: int = 1000) -> None:
+    def recompute_population(
+        self, images: Array, *, batch_size: int = 1000, mask: Array | None = None
+    ) -> None:
         """Set every BatchNorm's population statistics to the exact ones of images, layer by layer.
 
         ::
@@ -423,6 +428,8 @@ class Sequential(LayerList):
         images : ndarray, shape (N, ...)
         batch_size : int
             So many rows are taken at a time, fewer where rows are large.
+        mask : (N, T) array of bools, optional
+            Which steps of sequences are some, as for `forward`; the others count nowhere.
 
         Raises
         ------
@@ -437,7 +444,9 @@ class Sequential(LayerList):
         batch_size = checks.integer("batch_size", batch_size, minimum=1)
         self._check_type(images)
         self._check_layers_are_all()
-        recompute_population(self._leaves, images, batch_size)
+        if mask is not None:
+            checks.kept_rows("mask", mask, (len(images), *np.shape(mask)[1:]))
+        recompute_population(self._leaves, images, batch_size, mask)
 
     def fold_batch_norm(self) -> "Sequential":
         """A network for inference with each BatchNorm folded into the Dense right before it.
@@ -449,7 +458,14 @@ class Sequential(LayerList):
         self._check_layers_are_all()
         return Sequential(folded_layers(self._units))
 
-    def tape(self, images: Array, labels: Array | None = None, *, optimizer: Any = None) -> Tape:
+    def tape(
+        self,
+        images: Array,
+        labels: Array | None = None,
+        *,
+        optimizer: Any = None,
+        mask: Array | None = None,
+    ) -> Tape:
         """The NumPy calls of one training step on these images and labels: print it.
 
         A copy of the network makes the step, so nothing moves here. Each line is a call that was
@@ -463,6 +479,8 @@ class Sequential(LayerList):
             Without them it is the forward pass of inference.
         optimizer : Optimizer or None
             If given, the update is shown as well, of a copy.
+        mask : (N, T) array of bools, optional
+            As for `forward`.
 
         Returns
         -------
@@ -474,7 +492,9 @@ class Sequential(LayerList):
             For images or labels of another type, shape or range, for what is no optimizer, and for
             one without labels.
         """
-        return taped_step(self, images, labels, optimizer)
+        if mask is not None:
+            checks.mask("mask", mask, np.shape(mask))
+        return taped_step(self, images, labels, optimizer, mask)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and state, population statistics included, to the file `path`.

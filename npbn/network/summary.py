@@ -57,7 +57,7 @@ def common_dtype(layers: Sequence[Layer]) -> np.dtype[Any] | None:
 
 def table(network: Layer) -> str:
     """One line a layer: its place, what it is, the shape of its output, how many parameters."""
-    rows = [(*row, f"{count:,}") for *row, count in _rows(network, ("N", "?"), "")[0]]
+    rows = [(*row, f"{count:,}") for *row, count in _rows(network, _first_shape(network), "")[0]]
     rows.insert(0, _HEADER)
     a, b, c, d = (max(len(row[column]) for row in rows) for column in range(4))
     lines = [f"{w:>{a}}  {x:<{b}}  {y:<{c}}  {z:>{d}}" for w, x, y, z in rows]
@@ -68,7 +68,7 @@ def html_table(network: Layer) -> str:
     """The same in HTML, and behind it the arrays."""
     rows = [
         (name, _html.code(text), shape, count)
-        for name, text, shape, count in _rows(network, ("N", "?"), "")[0]
+        for name, text, shape, count in _rows(network, _first_shape(network), "")[0]
     ]
     arrays = {**network.parameters, **network.state}
     return _html.block(
@@ -85,6 +85,16 @@ def html_table(network: Layer) -> str:
 def _total(network: Layer) -> str:
     dtype = "no type" if network.dtype is None else network.dtype
     return f"{size(network):,} parameters, {dtype}"
+
+
+def _first_shape(network: Layer) -> tuple[str, ...]:
+    """That of x: of as many axes as the first layer takes that takes so many alone."""
+    for layer in network._leaves:
+        if runs_as_written(layer):
+            break
+        if layer._takes_axes is not None:
+            return "N", *["?"] * (layer._takes_axes - 1)
+    return "N", "?"
 
 
 def _rows(outer: Layer, shape: Any, prefix: str) -> tuple[list[tuple[Any, ...]], Any]:

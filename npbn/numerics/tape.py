@@ -221,18 +221,20 @@ class _Names:
         self._known[name] = array
         owner = _owner(array)
         if id(owner) not in self._owners:
-            self._owners[id(owner)] = owner.copy()
+            self._owners[id(owner)] = owner.copy("K")
         return name
 
     def arrays_before(self) -> dict[str, Array]:
         """New arrays as they were before, which share memory where these do."""
-        owners = {key: owner.copy() for key, owner in self._owners.items()}
+        owners = {key: owner.copy("K") for key, owner in self._owners.items()}
         arrays = {}
         for name, array in self._known.items():
             owner = _owner(array)
-            start = _address(array) - _address(owner)
             kept = owners[id(owner)]
-            arrays[name] = np.ndarray(array.shape, array.dtype, kept, start, array.strides)
+            if owner.flags.forc:
+                start, memory = _address(array) - _address(owner), kept.ravel("K")
+                kept = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
+            arrays[name] = kept
         return arrays
 
     def new(self, function: str, value: Any) -> str:
@@ -271,7 +273,7 @@ def _owner(array: Array) -> Array:
     """The array whose memory it is a view of: itself, if that is no contiguous one."""
     owner, base = array, array.base
     while base is not None:
-        if isinstance(base, np.ndarray) and base.flags.c_contiguous:
+        if isinstance(base, np.ndarray) and base.flags.forc:
             owner = base
         base = getattr(base, "base", None)
     return owner

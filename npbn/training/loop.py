@@ -120,9 +120,10 @@ def fit(
     ----------
     network : Sequential
     train, validation : tuple
-        Pairs of images (N, ...) of the network's type and targets, integer labels (N,) unless the
-        loss takes others; of sequences of unequal length three, with a mask of bools (N, T), which
-        goes to the layers that take one.
+        Pairs of images (N, ...) of the network's type and targets, integer labels (N,), or (N, T)
+        where the network's outputs have steps, unless the loss takes others; of sequences of
+        unequal length three, with a mask of bools (N, T), which goes to the layers that take one.
+        Labels of masked steps are to be the loss's ignored_label.
     optimizer : Optimizer
     steps, epochs, batch_size, seed, loss
         As for `training_steps`; seed=0 in each of many calls gives the same batches each time.

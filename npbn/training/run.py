@@ -102,7 +102,8 @@ class Run:
         self.targets = np.empty((batch_size, *targets.shape[1:]), targets.dtype)
         self._usual_loss: SoftmaxCrossEntropyOperation | None = None
         # What a reader's layer puts out may change: then labels are checked at each step as well.
-        if self.loss.is_usual and not any(map(runs_as_written, network._steps)):
+        whole = len(self.row_shape) == 1 and not any(map(runs_as_written, network._steps))
+        if self.loss.is_usual and whole:
             shape = batch_size, self.row_shape[0]
             self._usual_loss = SoftmaxCrossEntropyOperation(shape, images.dtype)
             self._dlogits = np.empty(shape, images.dtype)
@@ -313,12 +314,23 @@ def check_data(
     name: str, data: Data, network: Sequential, loss: Loss, row_shape: tuple[int, ...]
 ) -> Data:
     """data, if they are images that the network takes, and targets that go with its outputs."""
-    images = _images(name, data, network)
+    images, mask = _images(name, data, network), mask_of(data)
+    targets: Any = data[1]
+    if images.ndim > 2 and len(images) != images.shape[1] == len(np.atleast_1d(targets)):
+        raise ValueError(
+            f"{name}[0]: expected {images.shape[1]} sequences (N, T, D), one for each of "
+            f"{name}[1], got {images.shape}: pass np.swapaxes({name}[0], 0, 1) if axis 0 has the "
+            "steps"
+        )
+    if mask is not None:
+        if getattr(targets, "dtype", None) == np.bool_:
+            raise ValueError(
+                f"{name}: expected (x, targets, mask), got the mask before the targets"
+            )
+        checks.row_mask(f"{name}[2]", mask, len(images))
     shape = (len(images), *row_shape)
-    targets = loss.check(f"{name}[1]", data[1], shape, images.dtype)
-    if (mask := mask_of(data)) is None:
-        return images, targets
-    return images, targets, checks.row_mask(f"{name}[2]", mask, len(images))
+    targets = loss.check(f"{name}[1]", targets, shape, images.dtype, mask)
+    return (images, targets) if mask is None else (images, targets, mask)
 
 
 def mask_of(data: Data) -> Array | None:

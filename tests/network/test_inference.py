@@ -43,8 +43,14 @@ def test_accuracy_is_a_share():
 
 
 def test_an_accuracy_needs_one_prediction_an_image():
-    with pytest.raises(ValueError, match=r"expected outputs \(N, classes\)"):
-        Sequential([Dense(4, 3, rng=0)]).accuracy(np.ones((50, 50, 4), np.float32), labels(50))
+    network, x = Sequential([Dense(4, 3, rng=0)]), np.ones((50, 20, 4), np.float32)
+    message = r"labels: expected shape \(50, 20\) for outputs \(50, 20, 3\), got \(50,\), one label"
+    with pytest.raises(ValueError, match=message + " an example: write last_only=True"):
+        network.accuracy(x, labels(50))
+    with pytest.raises(ValueError, match=r"one label an example: write Flatten\(\)"):
+        network.accuracy(x[:, :, np.newaxis], labels(50))
+    with pytest.raises(ValueError, match=r"labels: expected shape \(50, 20\), got \(50, 10\)"):
+        network.accuracy(x, np.zeros((50, 10), int))
 
 
 def test_the_classes_of_an_accuracy_are_those_of_every_block():

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recurrent_oracles import assert_near, mask_of, some_lengths, upstream
 
-from npbn import BatchNormLSTM, Dense, Layer, Sequential, functional, gradient_check, reference
+from npbn import (
+    BatchNorm,
+    BatchNormLSTM,
+    Dense,
+    Layer,
+    Sequential,
+    functional,
+    gradient_check,
+    reference,
+)
 from npbn.functional.batch_norm_lstm import STATISTICS
 from npbn.testing import CASES
 
@@ -373,6 +382,33 @@ def test_exact_statistics_of_shorter_and_longer_sequences():
     Sequential([again]).recompute_population(x)
     for name, each in again.state.items():
         np.testing.assert_array_equal(each, short.state[name])
+
+
+@pytest.mark.parametrize("batch_size", [1000, 7])
+def test_exact_statistics_of_masked_sequences_are_those_of_all_as_one_batch(batch_size):
+    """Also behind another such layer, and of BatchNorm between the two."""
+    rng = np.random.default_rng(0)
+    first, second = (BatchNormLSTM(2, 2, steps=6, rng=rng, dtype=np.float64) for _ in range(2))
+    network = Sequential([first, BatchNorm(2, dtype=np.float64), second])
+    x = make((60, 6, 2))["x"]
+    mask = np.arange(6) < rng.integers(1, 7, 60)[:, np.newaxis]
+    x[~mask] = np.nan
+    network.recompute_population(x, mask=mask, batch_size=batch_size)
+    by_batch = network.forward(x, statistics="batch", mask=mask)
+    np.testing.assert_allclose(network.forward(x, mask=mask), by_batch, rtol=1e-9, atol=1e-11)
+    assert (first.population_share == 1).all()
+
+
+def test_exact_statistics_of_a_step_that_one_sequence_has_alone_are_the_last_ones_before_it():
+    x, layer, cut = make((30, 6, 2))["x"], filled(make(), steps=6), filled(make(), steps=4)
+    mask = np.ones((30, 6), bool)
+    mask[1:, 4:] = False
+    Sequential([layer]).recompute_population(x, mask=mask)
+    Sequential([cut]).recompute_population(x[:, :4])
+    assert np.array_equal(layer.population_share, [1, 1, 1, 1, 0, 0])
+    np.testing.assert_allclose(
+        layer.forward(x, mask=mask), cut.forward(x, mask=mask), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_what_is_not_finite_leaves_the_statistics_as_they_were():

@@ -1,5 +1,7 @@
 """The recurrent layer: its readings and PyTorch agree, masked steps are none."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -273,9 +275,17 @@ def test_what_is_no_size_and_no_sequence_is_refused(stem):
     with pytest.raises(TypeError, match=r"^last_only: expected True or False"):
         kind(3, 3, last_only=1)
     layer = kind(3, 3)
-    message = r"expected sequences \(N, T, D\), got \(5, 3\): pass x\[..., np.newaxis\] if each"
-    with pytest.raises(ValueError, match=message):
-        layer.forward(np.ones((5, 3), np.float32))
+    for shape, advice in (
+        ((5, 3), r"x\[np.newaxis\] if it is one sequence"),
+        ((5, 12), r"x.reshape\(len\(x\), -1, 3\) if its steps lie flat"),
+        ((5, 7), r"x\[..., np.newaxis\] if each step is one number"),
+        ((5, 3, 3, 1), r"x\[..., 0\] if the rows of an image are the steps"),
+    ):
+        message = rf"expected sequences \(N, T, D\), got {re.escape(str(shape))}: pass {advice}"
+        with pytest.raises(ValueError, match=message):
+            layer.forward(np.ones(shape, np.float32))
+    with pytest.raises(ValueError, match=r"\(5, 1\): pass x\[..., np.newaxis\] if each step"):
+        kind(1, 3).forward(np.ones((5, 1), np.float32))
     with pytest.raises(ValueError, match=r"expected \(..., 3\), got \(2, 3, 5\): if axis 1 has"):
         layer.forward(np.ones((2, 3, 5), np.float32))
 
@@ -318,3 +328,11 @@ def test_a_gradient_that_vanishes_leaves_no_denormal_numbers(stem):
     assert not sizes[0].any()
     assert sizes[-1].any()
     assert not ((sizes > 0) & (sizes < np.finfo(np.float32).tiny)).any()
+
+
+@each_stem
+def test_print_shows_the_steps_of_layers_before_it(stem):
+    network = Sequential([Dense(2, 3, rng=0), STEMS[stem](3, 2, last_only=True, rng=1)])
+    first, second = str(network).splitlines()[1:3]
+    assert "(N, ?, 3)" in first
+    assert "(N, 2)" in second

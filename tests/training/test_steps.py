@@ -99,7 +99,7 @@ def test_wrong_arguments_are_refused_at_the_call_by_name(train, name, change, er
 
 def test_outputs_must_be_classes():
     data = np.zeros((10, 4, 6), np.float32), np.zeros(10, int)
-    with pytest.raises(ValueError, match=r"expected an output \(N, classes\)"):
+    with pytest.raises(ValueError, match=r"outputs \(10, 4, 3\), got \(10,\), one label an"):
         training_steps(build(), data, optimizer=SGD(0.1), steps=1, batch_size=5)
 
 
