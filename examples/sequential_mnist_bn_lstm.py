@@ -14,9 +14,10 @@ With --order pixels the first 60 steps or so are blank in nearly every batch: no
 norm divides by sqrt(epsilon) at each of them, and the gradient outgrows float32 in the first step
 of training. Cooijmans et al. let the first state be noise; here the first pixel, which is blank
 too, is noise. --order pixels and --order permuted, 784 steps of one pixel, take half an hour, and
-need many more epochs to get far: hours. After 600 steps of permuted pixels, seed 0, the LSTM had
-0.56 of 1,000 validation images right, the normalized one 0.64 with exact statistics and 0.54 with
-the running average.
+need many more epochs to get far: hours. How far they were, seed 0, of 1,000 validation images:
+after 300 steps in the order of the pixels the LSTM had 0.19 right, the normalized one 0.53 with
+exact statistics and 0.33 with the running average; after 600 steps of permuted ones 0.56, 0.64 and
+0.54.
 """
 
 import argparse
