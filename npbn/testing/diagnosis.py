@@ -172,7 +172,7 @@ def mended_shapes(name: str, given: Array, true: Array) -> Iterator[tuple[str, s
         yield f"{name} has other axes", sentence + shapes, given.reshape(true.shape)
     extra = given.ndim - true.ndim
     if extra > 0 and given.shape[extra:] == true.shape and given.size > true.size:
-        sentence = "is not summed over the batch, in which every example adds its own"
+        sentence = "is not summed over all axes, of which every entry adds its own"
         yield f"{name} is not summed", sentence + shapes, given.sum(tuple(range(extra)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from npbn._checks import Array
 from npbn.testing.diagnosis import Changes, Diagnosis, Explanation, Look, exchanged, misshapen
 from npbn.testing.epsilon import found_out, rounded, solved
-from npbn.testing.functions import Arrays
+from npbn.testing.functions import Arrays, is_close
 from npbn.testing.likeness import first_place, likeness
 from npbn.testing.mistake import Mistake, Pieces, in_gradients
 from npbn.testing.truth import Run, Truth, error_of
@@ -147,7 +147,34 @@ class Explanations:
             pieces = diagnosis.looks[0].pieces
             others = {other: getattr(pieces, other) for other in truth.gradients if other != name}
             found = exchanged(name, given, others, truth.bounds(name).rounding)
-        return found or self._another_epsilon(name, runs) or self._unknown(name)
+        return (
+            found
+            or self._another_epsilon(name, runs)
+            or self._an_array_too_much(name)
+            or self._unknown(name)
+        )
+
+    def _an_array_too_much(self, name: str) -> Explanation | None:
+        """A multiple of one of the arrays that was added, as for weight decay."""
+        truth = self._truth
+        given, right = truth.main.given[name], truth.main.right[name]
+        own = name.removeprefix("d")
+        arrays = {own: truth.main.arrays[own]} | truth.main.arrays | {f"d{self._result}": truth.dy}
+        for each, array in arrays.items():
+            if not array.ndim or array.shape != given.shape or given.shape != right.shape:
+                continue
+            difference = given - right
+            known = np.isfinite(difference)
+            if not known.any():
+                continue
+            difference = difference[known]
+            factor = float(np.vdot(array[known], difference) / np.vdot(array[known], array[known]))
+            made = right + factor * array
+            if factor and is_close(made, given, truth.bounds(name).rounding):
+                sentence = f"has {factor:.4g} * {each} added to it"
+                sentence += ", as for weight decay" * (each == own and name != truth.gradients[0])
+                return Explanation((f"{name}: {each} is added",), sentence)
+        return None
 
     # What no known mistake explains
 

@@ -158,19 +158,19 @@ class Functions(Probe):
         return self._floats("forward", name, returned[0]), returned[1]
 
     def _checked_backward(self, returned: Any) -> Iterable[Any]:
+        if len(self.gradients) == 1:
+            is_alone = isinstance(returned, tuple | list) and len(returned) == 1
+            return returned if is_alone else [returned]
         names = ", ".join(self.gradients)
-        count = f"{len(self.gradients)} gradient{'s' * (len(self.gradients) > 1)}, {names}"
-        if len(self.gradients) == 1 and not isinstance(returned, tuple | list):
-            return [returned]
+        expected = f"expected {len(self.gradients)} gradients, {names}"
         if not isinstance(returned, tuple | list):
             raise TypeError(
-                f"backward: expected {count}, got {_kind(returned)}: end backward with `return "
-                f"{names}`"
+                f"backward: {expected}, got {_kind(returned)}: end backward with `return {names}`"
             )
         if len(returned) != len(self.gradients):
             raise ValueError(
-                f"backward: expected {count}, got {len(returned)}: end backward with `return "
-                f"{names}`, one for each array that forward takes"
+                f"backward: {expected}, one for each array that forward takes, got "
+                f"{len(returned)}: end backward with `return {names}`"
             )
         return returned
 

@@ -128,6 +128,7 @@ def mistakes_of_norm(
             direct=_0,
         ),
         *_signs_and_powers(_dx),
+        *_missing_factors(_dx),
         *_gammas(_dx),
         *_centrings(_dx),
         *_divisors(_dx, over, whose),
@@ -135,6 +136,7 @@ def mistakes_of_norm(
         *_of_gamma(_mistake),
         *_of_beta(_mistake),
         *_forward(_y, over, whose),
+        *_of_an_earlier_batch(_mistake, _dx, _y),
     ]
 
 
@@ -225,6 +227,37 @@ def _signs_and_powers(_dx: Callable[..., Mistake]) -> list[Mistake]:
             "does not divide the terms of mean and variance by std, only dy * gamma",
             mean_term=lambda p: p.mean_term * p.std,
             variance_term=lambda p: p.variance_term * p.std,
+        ),
+    ]
+
+
+def _missing_factors(_dx: Callable[..., Mistake]) -> list[Mistake]:
+    """What is left where a sum, or dy, is left out of dx = gamma / std * (dy - ...)."""
+    return [
+        _dx(
+            "no dgamma in the variance term",
+            "subtracts x_hat / m without its factor dgamma",
+            variance_term=lambda p: -p.gamma * p.x_hat / (p.std * p.m),
+        ),
+        _dx(
+            "x_hat alone in the variance term",
+            "subtracts x_hat without its factor dgamma / m",
+            variance_term=lambda p: -p.gamma * p.x_hat / p.std,
+        ),
+        _dx(
+            "no dbeta in the mean term",
+            "subtracts 1 / m where it should subtract dbeta / m",
+            mean_term=lambda p: -p.gamma / (p.std * p.m),
+        ),
+        _dx(
+            "1 for dbeta / m in the mean term",
+            "subtracts 1 where it should subtract dbeta / m",
+            mean_term=lambda p: -p.gamma / p.std,
+        ),
+        _dx(
+            "no dy in the direct term",
+            "has 1 for dy where x itself comes in",
+            direct=lambda p: p.gamma / p.std,
         ),
     ]
 
@@ -346,6 +379,11 @@ def _centrings(_dx: Callable[..., Mistake]) -> list[Mistake]:
             "no x_hat in the sum",
             "lacks the factor x_hat where the variance's derivative is summed",
             variance_term=variance_term(x_hat, lambda p: np.ones_like(p.x)),
+        ),
+        _dx(
+            "centred twice",
+            "subtracts the mean twice: x_hat is that of an x that is centred already",
+            x_hat=_centred_twice,
         ),
         _dx(
             "the two sums are exchanged",
@@ -470,6 +508,11 @@ def _of_gamma(_mistake: Callable[..., Mistake]) -> list[Mistake]:
             "dgamma of x / std",
             "sums dy * x / std, not dy * x_hat: x - mean is divided by std",
             dgamma=lambda p: (p.dy * p.x / p.std).sum(p.axes),
+        ),
+        _mistake(
+            "dgamma centred twice",
+            "subtracts the mean twice: x_hat is that of an x that is centred already",
+            dgamma=lambda p: (p.dy * _centred_twice(p)).sum(p.axes),
         ),
         _mistake(
             "dgamma of y",
@@ -605,6 +648,11 @@ def _forward(_y: Callable[..., Mistake], over: str, whose: str) -> list[Mistake]
             x_hat=lambda p: p.x / p.std,
         ),
         _y(
+            "y: no mean",
+            "is x over its root mean square: the mean is never subtracted",
+            mean=_0,
+        ),
+        _y(
             "y: mean added",
             "has the mean added to x, not subtracted",
             x_hat=lambda p: (p.x + p.mean) / p.std,
@@ -684,8 +732,102 @@ def _forward(_y: Callable[..., Mistake], over: str, whose: str) -> list[Mistake]
     ]
 
 
+def _of_an_earlier_batch(
+    _mistake: Callable[..., Mistake], _dx: Callable[..., Mistake], _y: Callable[..., Mistake]
+) -> list[Mistake]:
+    earlier: dict[str, Any] = {"of_an_earlier_batch": True}
+    return [
+        _dx(
+            "an earlier batch's statistics",
+            "uses mean and variance of an earlier batch",
+            mean=lambda p: p.earlier.mean,
+            std=lambda p: p.earlier.std,
+            **earlier,
+        ),
+        _dx(
+            "an earlier batch's std",
+            "uses the std of an earlier batch",
+            dx=lambda p: p.dx * p.std / p.earlier.std,
+            **earlier,
+        ),
+        _dx(
+            "an earlier batch's x_hat",
+            "uses the x_hat of an earlier batch",
+            x_hat=lambda p: p.earlier.x_hat,
+            **earlier,
+        ),
+        _dx(
+            "an earlier batch's x_hat and std",
+            "uses x_hat and std of an earlier batch",
+            x_hat=lambda p: p.earlier.x_hat,
+            std=lambda p: p.earlier.std,
+            **earlier,
+        ),
+        _mistake(
+            "dgamma of an earlier batch's statistics",
+            "uses mean and variance of an earlier batch",
+            dgamma=lambda p: (p.dy * (p.x - p.earlier.mean) / p.earlier.std).sum(p.axes),
+            **earlier,
+        ),
+        _mistake(
+            "dgamma of an earlier batch's x_hat",
+            "uses the x_hat of an earlier batch",
+            dgamma=lambda p: (p.dy * p.earlier.x_hat).sum(p.axes),
+            **earlier,
+        ),
+        _y(
+            "y: an earlier batch's statistics",
+            "uses mean and variance of an earlier batch",
+            mean=lambda p: p.earlier.mean,
+            std=lambda p: p.earlier.std,
+            **earlier,
+        ),
+        _y(
+            "y: an earlier batch's mean",
+            "uses the mean of an earlier batch",
+            x_hat=lambda p: (p.x - p.earlier.mean) / p.std,
+            **earlier,
+        ),
+        _y(
+            "y: an earlier batch's std",
+            "uses the std of an earlier batch",
+            std=lambda p: p.earlier.std,
+            **earlier,
+        ),
+    ]
+
+
+def means_over_the_batch(_mistake: Callable[..., Mistake], over: str) -> list[Mistake]:
+    """Mistakes of what has means of each example: those that batch norm has."""
+    return [
+        _mistake(
+            "means over the batch",
+            f"has means over the batch, as batch norm, not over {over}",
+            dx=lambda p: dx_with(p, over_all_but_the_last),
+        ),
+        _mistake(
+            "rows for m",
+            f"divides the terms of mean and variance by the number of rows, not of {over}",
+            results=("dx",),
+            **{
+                name: _times(name, lambda p: p.m / len(p.x))
+                for name in ("mean_term", "variance_term")
+            },
+        ),
+        _mistake(
+            "y: over the batch",
+            f"is normalized over the batch, as by batch norm, not over {over}",
+            y=lambda p: y_with(p, over_all_but_the_last),
+        ),
+    ]
+
+
 def _0(p: Pieces) -> float:
     return 0.0
+
+
+def _centred_twice(p: Pieces) -> Any:
+    return (p.centred - p.mean) / p.std
 
 
 def _bessel(p: Pieces) -> Any:

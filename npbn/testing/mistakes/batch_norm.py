@@ -80,6 +80,21 @@ _BATCH_NORM = (
         **_in_both(over_all),
     ),
     _dx(
+        "the rows' means along the columns in the mean term",
+        "has the mean of each row in the term of the mean, and laid along the columns: with as "
+        "many rows as features nothing complains",
+        shape=(5, 5),
+        mean_term=lambda p: -p.dx_hat.mean(-1) / p.std,
+    ),
+    _dx(
+        "the rows' means along the columns",
+        "has the means of each row in the terms of mean and variance, and laid along the columns: "
+        "with as many rows as features nothing complains",
+        shape=(5, 5),
+        mean_term=lambda p: -p.dx_hat.mean(-1) / p.std,
+        variance_term=lambda p: -p.x_hat * (p.dx_hat * p.x_hat).mean(-1) / p.std,
+    ),
+    _dx(
         "mean term over the features",
         "has a mean over the features in the term of the mean, not over the batch",
         mean_term=_mean_term(over_the_last),
@@ -89,32 +104,18 @@ _BATCH_NORM = (
         "has a mean over the features in the term of the variance, not over the batch",
         variance_term=_variance_term(over_the_last),
     ),
-    _dx(
-        "an earlier batch's statistics",
-        "uses mean and variance of an earlier batch",
-        mean=lambda p: p.earlier.mean,
-        std=lambda p: p.earlier.std,
-        of_an_earlier_batch=True,
-    ),
-    _dx(
-        "an earlier batch's std",
-        "uses the std of an earlier batch",
-        dx=lambda p: p.dx * p.std / p.earlier.std,
-        of_an_earlier_batch=True,
-    ),
-    _mistake(
-        "dgamma of an earlier batch's statistics",
-        "uses mean and variance of an earlier batch",
-        dgamma=lambda p: (p.dy * (p.x - p.earlier.mean) / p.earlier.std).sum(p.axes),
-        of_an_earlier_batch=True,
-    ),
-    # A forward pass that is not the one that the equations give.
-    _y(
-        "y: an earlier batch's statistics",
-        "uses mean and variance of an earlier batch",
-        mean=lambda p: p.earlier.mean,
-        std=lambda p: p.earlier.std,
-        of_an_earlier_batch=True,
+    *(
+        _y(
+            f"y: a running average, momentum {momentum}, from {start}",
+            f"is normalized with running averages after one step (momentum {momentum}, the "
+            f"variance from {start}), not with the batch's mean and variance",
+            std=lambda p, share=1 - momentum, start=start: np.sqrt(
+                (1 - share) * start + share * p.variance + p.epsilon
+            ),
+            x_hat=lambda p, share=1 - momentum: (p.x - share * p.mean) / p.std,
+        )
+        for momentum in (0.9, 0.99, 0.999, 0.1)
+        for start in (0, 1)
     ),
     _y(
         "y: over the features",

@@ -63,6 +63,12 @@ def _dweight_of_the_last(p: Any, examples: slice) -> Any:
     return np.einsum("nijc,no->ijco", p.cache.padded[window][examples], p.dy[place][examples])
 
 
+def _reordered(weight: Any) -> Any:
+    """The weight that its numbers are if they are read in the order channel, row, column."""
+    height, width, channels, filters = weight.shape
+    return weight.reshape(channels, height, width, filters).transpose(1, 2, 0, 3)
+
+
 def _last_place(p: Any) -> Any:
     """1 at the last place of the kernel, else 0."""
     place = np.zeros((p.height, p.width, 1, 1))
@@ -121,6 +127,18 @@ _PLAIN = (
         y=lambda p: _y(p, weight=p.weight.swapaxes(2, 3)),
     ),
     _mistake(
+        "y: windows by channels, the weight by places",
+        "has each window in the order channel, row, column, and the weight in its own, row, "
+        "column, channel: numbers that do not belong together are multiplied",
+        y=lambda p: _y(p, weight=_reordered(p.weight)),
+    ),
+    _mistake(
+        "y: windows by places, the weight by channels",
+        "has each window in the order row, column, channel, and the weight in the order channel, "
+        "row, column: numbers that do not belong together are multiplied",
+        y=lambda p: _y(p, weight=p.weight.transpose(2, 0, 1, 3).reshape(p.weight.shape)),
+    ),
+    _mistake(
         "y: the middle of the kernel",
         "has the middle of the kernel alone: y sums over all of its places",
         y=lambda p: p.x @ p.weight[p.height // 2, p.width // 2] + p.bias,
@@ -162,6 +180,12 @@ _PLAIN = (
         dx=lambda p: _cut(p, _dpadded(p), 0, 0),
     ),
     _mistake(
+        "the padding is not cut off in dx",
+        "has the padding around it: that is to be cut off",
+        has_other_shape=True,
+        dx=lambda p: _dpadded(p),
+    ),
+    _mistake(
         "dx of the last filter",
         "is that of the last filter alone: every filter adds its share",
         dx=lambda p: _of_filter(p, -1),
@@ -179,7 +203,7 @@ _PLAIN = (
     _mistake(
         "the kernel is not turned in dx",
         "has the kernel as in y: what a pixel got of weight[i] comes from y[h - i]",
-        dx=lambda p: _y(p, x=p.dy, weight=p.weight.swapaxes(2, 3), bias=None),
+        dx=lambda p: _gradients(p, weight=p.weight[::-1, ::-1])[0],
     ),
     _mistake(
         "no transpose in dx",
@@ -220,6 +244,11 @@ _PLAIN = (
         "dweight of the last window of the last image",
         "is that of the last window of the last image alone: the weight did something in every one",
         dweight=lambda p: _dweight_of_the_last(p, slice(-1, None)),
+    ),
+    _mistake(
+        "dweight by channels",
+        "has its numbers in the order channel, row, column: it was made of windows of that order",
+        dweight=lambda p: p.dweight.transpose(2, 0, 1, 3).reshape(p.weight.shape),
     ),
     _mistake(
         "rows and columns of dweight",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npbn.testing.mistake import Pieces
-from npbn.testing.norm_mistakes import dx_with, mistakes_of_norm, y_with
+from npbn.testing.norm_mistakes import dx_with, means_over_the_batch, mistakes_of_norm, y_with
 
 
 def _grouped(p: Pieces, values: Any, axes: tuple[int, ...], *, interleaved: bool = False) -> Any:
@@ -39,6 +39,7 @@ def _interleaved(p: Pieces, values: Any) -> Any:
 _mistake, _ALL = mistakes_of_norm("group_norm", _mean, "the places and the channels of a group")
 MISTAKES = (
     *_ALL,
+    *means_over_the_batch(_mistake, "the places and the channels of a group"),
     _mistake(
         "gamma at the end",
         "has the factor gamma after the means, where each group's mean has other gammas in it",

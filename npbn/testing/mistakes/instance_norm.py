@@ -3,7 +3,7 @@
 from typing import Any
 
 from npbn.testing.mistake import Pieces
-from npbn.testing.norm_mistakes import dx_with, mistakes_of_norm, y_with
+from npbn.testing.norm_mistakes import dx_with, means_over_the_batch, mistakes_of_norm, y_with
 
 
 def _mean(p: Pieces, values: Any) -> Any:
@@ -25,6 +25,7 @@ def _of_a_column(p: Pieces, values: Any) -> Any:
 _mistake, _ALL = mistakes_of_norm("instance_norm", _mean, "the places of an example")
 MISTAKES = (
     *_ALL,
+    *means_over_the_batch(_mistake, "the places of an example"),
     _mistake(
         "means over the channels, too",
         "has means over all channels of an example: each channel has its own",

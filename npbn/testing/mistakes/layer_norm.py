@@ -3,7 +3,7 @@
 from typing import Any
 
 from npbn.testing.mistake import Pieces
-from npbn.testing.norm_mistakes import dx_with, mistakes_of_norm, y_with
+from npbn.testing.norm_mistakes import dx_with, means_over_the_batch, mistakes_of_norm, y_with
 
 
 def _mean(p: Pieces, values: Any) -> Any:
@@ -17,6 +17,7 @@ def _of_an_example(p: Pieces, values: Any) -> Any:
 _mistake, _ALL = mistakes_of_norm("layer_norm", _mean, "the features of a row")
 MISTAKES = (
     *_ALL,
+    *means_over_the_batch(_mistake, "the features of a row"),
     _mistake(
         "gamma at the end",
         "has the factor gamma after the means, where each row's mean has other gammas in it",

@@ -139,7 +139,8 @@ _CROSS_ENTROPY = (
     ),
     _mistake(
         "only at the labels",
-        "is 0 but at the labels: every logit is in the sum below the fraction",
+        "is 0 but at the labels, as where softmax's derivative is taken as p (1 - p): every logit "
+        "is in the sum below the fraction",
         dlogits=lambda p: p.dlogits * p.one_hot,
     ),
     _mistake(
@@ -204,6 +205,12 @@ _CROSS_ENTROPY = (
         "softmax not divided",
         "has softmax undivided, and only the 1 at each label divided by N",
         dlogits=lambda p: p.dloss * (p.softmax - p.one_hot / p.rows),
+    ),
+    _mistake(
+        "the labels' columns in every row",
+        "has 1 subtracted in every row in the columns of all labels: dlogits[:, labels], where "
+        "dlogits[arange(N), labels] goes row by row",
+        dlogits=lambda p: _gradient(p, p.softmax, p.one_hot.max(0)),
     ),
     _mistake(
         "1 subtracted from every class",
