@@ -58,11 +58,11 @@ for name, step in steps.items():
 # %% [markdown]
 # ## The short form
 #
-# Put together and simplified, all of this is one line:
+# Put together and simplified, all of this is one line. With a bar for
+# the mean over the batch and $s = \sqrt{\sigma^2 + \varepsilon}$:
 #
-# $$dx_i = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-# \left( dy_i - \frac{1}{m} \sum_j dy_j
-# - \hat{x}_i \, \frac{1}{m} \sum_j dy_j \hat{x}_j \right)$$
+# $$dx_i = \frac{\gamma}{s} \left( dy_i - \overline{dy} -
+# \hat{x}_i \, \overline{dy \, \hat{x}} \right)$$
 
 # %%
 _, cache = reference.batch_norm_forward(x, gamma, beta)

@@ -450,8 +450,8 @@ plotting.activation_bands(records)
 # Therefore a layer keeps running averages of what it saw in training,
 # the *population's* mean and variance, and in inference it uses these:
 #
-# $$\text{population} \leftarrow 0.99 \cdot \text{population}
-# + 0.01 \cdot \text{batch}$$
+# $$\text{population} \leftarrow 0.99 \cdot \text{population} +
+# 0.01 \cdot \text{batch}$$
 #
 # 0.99 is the *momentum*, the weight of the old value. (PyTorch turns it
 # around: its momentum of 0.01 is the 0.99 of Keras, of the lesson and of

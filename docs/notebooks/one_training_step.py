@@ -54,8 +54,10 @@ print(forward)
 #
 # $$d\beta = \sum_i dy_i, \quad d\gamma = \sum_i dy_i \hat{x}_i$$
 #
-# $$dx_i = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-# \left( dy_i - \frac{d\beta}{m} - \hat{x}_i \frac{d\gamma}{m} \right)$$
+# $$dx_i = \frac{\gamma}{s} \left( dy_i - \frac{d\beta}{m} -
+# \hat{x}_i \frac{d\gamma}{m} \right)$$
+#
+# with $s = \sqrt{\sigma^2 + \varepsilon}$.
 
 # %%
 backward = next(

@@ -3,7 +3,7 @@
 #
 # The exercises are in
 # [Batch normalization, from the idea to the backward pass](batch_normalization.ipynb)
-# ([中文版](batch_normalization_zh.ipynb)). Try them first: a solution
+# ([中文](solutions_zh.ipynb)). Try them first: a solution
 # that one has read is soon forgotten, a mistake that one has found is
 # not.
 
@@ -78,14 +78,15 @@ def inference(x, gamma, beta, mean, variance, epsilon=1e-3):
 #
 # **The parameters.** $y_i = \gamma \hat{x}_i + \beta$, so
 #
-# $$d\beta = \sum_i dy_i \qquad d\gamma = \sum_i dy_i \, \hat{x}_i
-# \qquad d\hat{x}_i = \gamma \, dy_i$$
+# $$d\beta = \sum_i dy_i \qquad d\gamma = \sum_i dy_i \, \hat{x}_i$$
+#
+# $$d\hat{x}_i = \gamma \, dy_i$$
 #
 # **Through the variance.** $\hat{x}_i = (x_i - \mu) \, s^{-1}$ and
 # $\partial s^{-1} / \partial \sigma^2 = -\tfrac{1}{2} s^{-3}$, so
 #
-# $$d\sigma^2 = -\frac{1}{2 s^3} \sum_i d\hat{x}_i \, (x_i - \mu)
-# = -\frac{\gamma \, d\gamma}{2 s^2}$$
+# $$d\sigma^2 = -\frac{1}{2 s^3} \sum_i d\hat{x}_i \, (x_i - \mu) =
+# -\frac{\gamma \, d\gamma}{2 s^2}$$
 #
 # **Through the mean.** $\mu$ is in $\hat{x}_i$, and in $\sigma^2$ as
 # well, but there its share is 0, since $\sum_i (x_i - \mu) = 0$:
@@ -96,13 +97,13 @@ def inference(x, gamma, beta, mean, variance, epsilon=1e-3):
 # $\partial \sigma^2 / \partial x_i = 2 (x_i - \mu) / m$) and through
 # $\mu$ (with $1 / m$):
 #
-# $$dx_i = \frac{d\hat{x}_i}{s} + d\sigma^2 \, \frac{2 (x_i - \mu)}{m}
-# + \frac{d\mu}{m}$$
+# $$dx_i = \frac{d\hat{x}_i}{s} + d\sigma^2 \, \frac{2 (x_i - \mu)}{m} +
+# \frac{d\mu}{m}$$
 #
 # Put in what stands above, and take out $\gamma / s$:
 #
-# $$dx_i = \frac{\gamma}{s} \left( dy_i - \frac{d\beta}{m}
-# - \hat{x}_i \, \frac{d\gamma}{m} \right)$$
+# $$dx_i = \frac{\gamma}{s} \left( dy_i - \frac{d\beta}{m} -
+# \hat{x}_i \, \frac{d\gamma}{m} \right)$$
 
 
 # %% tags=["exercise-4"]
