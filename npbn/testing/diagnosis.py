@@ -1,5 +1,6 @@
 """What is wrong with a result: it is held against the known mistakes, one or two at once."""
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -76,7 +77,8 @@ class Diagnosis:
 
     def pairs(self, name: str, bases: Sequence[Changes] = ((),)) -> list[tuple[Mistake, ...]]:
         """The first two mistakes that together make what was given."""
-        if self.looks[0].given[name].size > MOST_VALUES:
+        given = self.looks[0].given[name]
+        if given.size > MOST_VALUES or not np.isfinite(given).all():
             return []
         pairs = (self._pairs(name, base) for base in bases)
         return list(itertools.islice(itertools.chain.from_iterable(pairs), 1))
@@ -130,12 +132,22 @@ class Diagnosis:
             made = self.made(name, first, *base, each.changes)
             if made is not None and made.shape == first.given[name].shape:
                 possible.append(each)
+        anew = {each.key: self._steps_made_anew(each) for each in possible}
         for one, two in itertools.combinations(possible, 2):
-            # The order counts only where both change the same step.
-            in_order = [(one, two), (two, one)]
-            for pair in in_order if one.changes.keys() & two.changes.keys() else in_order[:1]:
-                if self._makes(name, base, *pair):
+            shared = one.changes.keys() & two.changes.keys()
+            # The order counts where both change the same step; the second is to build on the first.
+            for pair in [(one, two), (two, one)] if shared else [(one, two)]:
+                if not shared & anew[pair[1].key] and self._makes(name, base, *pair):
                     yield pair
+
+    def _steps_made_anew(self, mistake: Mistake) -> set[str]:
+        """The steps that a mistake changes whatever they were before."""
+        found = set()
+        for step, change in mistake.changes.items():
+            with contextlib.suppress(Exception), np.errstate(all="ignore"):
+                change(self.looks[0].pieces.without(step))
+                found.add(step)
+        return found
 
     # A result that has not the shape that it should have
 

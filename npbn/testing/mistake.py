@@ -52,6 +52,12 @@ class Pieces:
         other.changes = (*self.changes, *changes)
         return other
 
+    def without(self, step: str) -> "Pieces":
+        """The same pieces without one of them; who asks for it gets an AttributeError."""
+        other = self.changed()
+        del other.steps[step]
+        return other
+
 
 AddPieces = Callable[[Pieces], None]
 

@@ -168,7 +168,7 @@ def test_an_upstream_gradient_of_ones_hides_many_mistakes():
         "no std",
         "no variance term",
         "variance term's sign",
-        "dvariance without 1/2",
+        "root without 1/2",
         "m - 1 in the variance",
         "dgamma is 0",
         "dgamma's sign",
