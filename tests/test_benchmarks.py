@@ -624,7 +624,7 @@ class TestCommittedResults:
     images = Results.load(ROOT / "data/benchmark_images.json")
     sequences = Results.load(ROOT / "data/benchmark_sequences.json")
 
-    @pytest.mark.parametrize("name", ["benchmark", "benchmark_images"])
+    @pytest.mark.parametrize("name", ["benchmark", "benchmark_images", "benchmark_sequences"])
     def test_the_page_is_made_of_the_file(self, name, tmp_path):
         committed = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
         page = tmp_path / "page.md"
@@ -640,7 +640,7 @@ class TestCommittedResults:
         assert "page.md: expected a line '## Where" in capsys.readouterr().err
         assert page.read_text() == "# Another page"
 
-    @pytest.mark.parametrize("name", ["benchmark", "benchmark_images"])
+    @pytest.mark.parametrize("name", ["benchmark", "benchmark_images", "benchmark_sequences"])
     def test_the_tables_are_narrow(self, name):
         page = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
         rows = [line for line in page.splitlines() if line.startswith("|")]
