@@ -283,7 +283,7 @@ def test_every_group_measures_what_the_tables_have(peers, monkeypatch):
     assert {"npbn", "bare products", "textbook NumPy"} == found["growth"]
     text = tables.report(Results(records=records))
     assert {"npbn", "bare products"} < found["images"]
-    assert text.count("## ") == 24
+    assert text.count("## ") == 26
     assert "nan" not in text
 
 

@@ -199,7 +199,9 @@ def test_accuracies_alone_do_not_say_how_many_steps_lie_between():
         plotting.training_accuracies(CURVES)
     with pytest.raises(ValueError, match=r"^scale: expected 'error' or 'linear', got 'log'"):
         plotting.training_accuracies(CURVES, 500, scale="log")
-    with pytest.raises(ValueError, match="expected one accuracy or more, got none"):
+    with pytest.raises(
+        ValueError, match="one accuracy or more, got none: pass fit a validation set"
+    ):
         plotting.training_accuracies(some_history(validation_accuracies=[]))
 
 

@@ -32,6 +32,22 @@ def public(room, stem):
     return [name for name in room.__all__ if getattr(room, name).__module__ == module]
 
 
+def own_mistakes(operation):
+    """The results that are wrong -> what is: of its own mistakes, not those of any gradient."""
+    if operation not in MISTAKES:
+        return {}
+    anywhere = {each.key for each in in_any_gradient(operation)}
+    found = {}
+    for each in MISTAKES[operation]:
+        if each.key not in anywhere:
+            found.setdefault(", ".join(each.results), []).append(each.sentence)
+    return found
+
+
+def html(text):
+    return nodes.raw("", text, format="html")
+
+
 class Equations(SphinxDirective):
     """The code of a function."""
 
@@ -55,19 +71,22 @@ class Readings(SphinxDirective):
             *(f"{{py:obj}}`npbn.functional.{name}`" for name in public(functional, stem)),
             *(f"{{py:obj}}`npbn.{name}`" for name in public(layers, stem)),
         ]
-        text = ["The same, fast, and as a layer: " + ", ".join(found) + "."]
+        text = "The same, fast, and as a layer: " + ", ".join(found) + "."
+        shown = self.parse_text_to_nodes(text)
         for name in public(reference, stem):
             operation = name.removesuffix("_forward")
-            anywhere = (
-                {each.key for each in in_any_gradient(operation)}
-                if operation in MISTAKES
-                else set()
-            )
-            own = [each for each in MISTAKES.get(operation, ()) if each.key not in anywhere]
-            if own:
-                text += ["", f"Known mistakes in `{operation}`:", ""]
-                text += [f"- {each}" for each in own]
-        return self.parse_text_to_nodes("\n".join(text))
+            if own := own_mistakes(operation):
+                shown += self.parse_text_to_nodes(
+                    f"Known mistakes in `{operation}`, by what is wrong:"
+                )
+                for results, sentences in own.items():
+                    listed = "\n".join(f"- {each}." for each in sentences)
+                    shown += [
+                        html(f"<details><summary>{results} ({len(sentences)})</summary>"),
+                        *self.parse_text_to_nodes(listed),
+                        html("</details>"),
+                    ]
+        return shown
 
 
 def setup(app):

@@ -199,6 +199,11 @@ def _points(
         accuracies = np.asarray(values.validation_accuracies, np.float64)
         # Not sampled before a resume.
         there = ~np.isnan(accuracies)
+        if not there.any():
+            raise ValueError(
+                f"{where}: expected a run with one accuracy or more, got none: "
+                "pass fit a validation set with labels"
+            )
         steps = np.asarray(values.sample_steps)[: len(there)][there]
         return steps, _accuracies(where, accuracies[there])
     accuracies = _accuracies(where, values)
