@@ -66,26 +66,26 @@ class Like:
 
         Without any that do, they stay as `npbn.reference` has them.
         """
-        open_ones = [name for name in _WINDOWS if name in self.options and name not in self.given]
-        ways = [
-            dict(zip(open_ones, values, strict=True))
-            for values in itertools.product(
-                *((self.options[name], *_WINDOWS[name]) for name in open_ones)
-            )
-        ]
-        fitting = []
-        for way in ways if open_ones else []:
-            try:
-                made = self.result_of(arrays, **way)
-            except ValueError:  # the kernel is larger than the image
-                continue
-            if made.shape == y.shape:
-                fitting.append((float(np.max(np.abs(made - y))), way))
-        if fitting:
-            closest = min(difference for difference, _ in fitting)
-            way = next(way for difference, way in fitting if difference == closest)
-            self.shown |= {name: way[name] for name in way if way[name] != self.options[name]}
-            self.options |= way
+        names = [name for name in _WINDOWS if name in self.options and name not in self.given]
+        if not names:
+            return
+        choices = itertools.product(*((self.options[name], *_WINDOWS[name]) for name in names))
+        ways = [dict(zip(names, values, strict=True)) for values in choices]
+        errors = [self._error(arrays, y, way) for way in ways]
+        fitting = [way for way, error in zip(ways, errors, strict=True) if error <= 1e-4]
+        fitting += [way for way, error in zip(ways, errors, strict=True) if error < np.inf]
+        for name, value in fitting[0].items() if fitting else ():
+            if value != self.options[name]:
+                self.options[name] = self.shown[name] = value
+
+    def _error(self, arrays: Mapping[str, Array], y: Array, options: Mapping[str, Any]) -> float:
+        try:
+            made = self.result_of(arrays, **options)
+        except ValueError:  # the kernel is larger than the image
+            return np.inf
+        if made.shape != y.shape or not np.isfinite(made).all():
+            return np.inf
+        return float(np.max(np.abs(made - y)) / (np.max(np.abs(made)) or 1.0))
 
     @property
     def mistakes(self) -> Sequence[Mistake]:
@@ -99,7 +99,8 @@ class Like:
         options = self.options | options
         # What is None is left out, as for the cases: mistakes ask for what is there.
         given |= {name: value for name, value in options.items() if value is not None}
-        return right(self.name, given, dy)
+        with np.errstate(all="ignore"):
+            return right(self.name, given, dy)
 
     def result_of(self, arrays: Mapping[str, Array], **options: Any) -> Array:
         """The right y, or loss."""

@@ -1,10 +1,12 @@
-"""gradient_check finds every mistake of the table, and each of them is one."""
+"""The checks find and name every mistake of the table, and each of them is one."""
+
+import contextlib
 
 import numpy as np
 import pytest
-from students import Student, wrong_names
+from students import Student, functions_of, wrong_names
 
-from npbn import Dense, Sequential, Tanh, gradient_check, reference
+from npbn import Dense, Sequential, Tanh, check_derivation, gradient_check, reference
 from npbn.testing import CASES
 from npbn.testing.mistake import in_any_gradient, mistakes_of, right
 from npbn.testing.mistakes import MISTAKES
@@ -65,6 +67,46 @@ def test_every_mistake_is_found(mistake):
     names = found(Student(mistake.operation, mistake))
     # A wrong y makes the right gradients wrong ones.
     assert names if mistake.is_forward else names == set(mistake.results)
+
+
+def derivation_check(operation, mistake=None):
+    """check_derivation of an operation's own functions; their epsilon is not given."""
+    forward, backward, arrays, options = functions_of(operation, mistake)
+    options = {name: value for name, value in options.items() if name != "epsilon"}
+    return check_derivation(forward, backward, *arrays, like=CASES[operation].name, **options)
+
+
+@each_operation
+def test_check_derivation_passes_the_right_derivation(operation):
+    report = derivation_check(operation)
+    assert report, report
+    case = CASES[operation]
+    assert list(report.errors) == ["loss" if case.is_loss else "y", *case.gradients]
+
+
+def with_the_same_numbers(operation, keys, mistake, name):
+    """The mistakes of such keys that make of a result what a mistake makes of it."""
+    inputs, dy, earlier = draw(mistake)
+    made = mistake.wrong(inputs, dy, earlier)[name]
+    cases = (key for key in MISTAKES if CASES[key].name == CASES[operation].name)
+    for other in (each for key in cases for each in MISTAKES[key] if each.key in keys):
+        with contextlib.suppress(Exception):
+            if np.allclose(other.wrong(inputs, dy, earlier)[name], made, equal_nan=True):
+                yield other
+
+
+@each_mistake
+def test_check_derivation_names_every_mistake(mistake):
+    report = derivation_check(mistake.operation, mistake)
+    assert not report
+    for name in mistake.results:
+        keys = report.mistakes[name]
+        assert len(keys) == 1, report
+        if keys != (mistake.key,):
+            assert any(with_the_same_numbers(mistake.operation, keys, mistake, name)), report
+    # A wrong y makes the right gradients wrong ones.
+    if not mistake.is_forward:
+        assert set(report.mistakes) == set(mistake.results)
 
 
 @each_mistake
