@@ -72,8 +72,8 @@ class Like:
         choices = itertools.product(*((self.options[name], *_WINDOWS[name]) for name in names))
         ways = [dict(zip(names, values, strict=True)) for values in choices]
         errors = [self._error(arrays, y, way) for way in ways]
-        # Of a wrong y the shape decides, and then what comes closest.
-        way = 0 if 1e-4 < min(errors) and errors[0] < np.inf else int(np.argmin(errors))
+        # Where nothing makes y itself, those of `npbn.reference` will do that make its shape.
+        way = 0 if min(errors) > 1e-4 and errors[0] < np.inf else int(np.argmin(errors))
         for name, value in ways[way].items() if errors[way] < np.inf else ():
             if value != self.options[name]:
                 self.options[name] = self.shown[name] = value
