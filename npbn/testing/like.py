@@ -12,7 +12,6 @@ from npbn import reference
 from npbn._checks import Array
 from npbn.testing.cases import CASES
 from npbn.testing.mistake import Mistake, Pieces, right
-from npbn.testing.mistakes import MISTAKES
 
 KNOWN = tuple(dict.fromkeys(case.name for case in CASES.values() if case.gradients))
 """The operations that have a gradient."""
@@ -90,6 +89,9 @@ class Like:
     @property
     def mistakes(self) -> Sequence[Mistake]:
         """The known ones, of all cases of the operation."""
+        # Some thousand functions, which `import npbn` would make for those who never ask.
+        from npbn.testing.mistakes import MISTAKES
+
         keys = [key for key, case in CASES.items() if case.name == self.name]
         return [each for key in keys for each in MISTAKES[key]]
 
