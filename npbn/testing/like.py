@@ -26,7 +26,8 @@ class Like:
 
     names: of the arrays, in order. gradients: of what backward returns. result: of what forward
     returns. given: the options by name; shown: and those that were found out; options: and the
-    others, as `npbn.reference` has them. finds_epsilon: whether one was not given.
+    others, as `npbn.reference` has them. finds_epsilon: whether one was not given. has_kinks: as of
+    its case.
     """
 
     def __init__(self, name: str, count: int, options: Mapping[str, Any]) -> None:
@@ -56,6 +57,7 @@ class Like:
         self.given, self.options = dict(options), defaults | dict(options)
         self.shown = dict(options)
         self.finds_epsilon = "epsilon" in self.options and "epsilon" not in options
+        self.has_kinks = case.has_kinks
         for option, value in self.options.items():
             if value is inspect.Parameter.empty:
                 raise TypeError(f"like={name!r}: expected the option {option}, {option}=... say")
@@ -113,7 +115,11 @@ class Like:
         return self.result_of(arrays, epsilon=epsilon)
 
     def pieces(
-        self, arrays: Mapping[str, Array], dy: Array, earlier: Mapping[str, Array], **options: Any
+        self,
+        arrays: Mapping[str, Array],
+        dy: Array | None,
+        earlier: Mapping[str, Array],
+        **options: Any,
     ) -> Pieces:
         """All that its mistakes are made of; earlier: the arrays of an earlier call."""
         pieces = self.right(arrays, dy, **options)
