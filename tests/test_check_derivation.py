@@ -306,7 +306,7 @@ def test_a_backward_pass_without_epsilon_is_found_however_small_it_is(epsilon):
     report = check(own)
     assert report.mistakes == {"dx": ("no epsilon in the factor",)}
     if epsilon < 1e-5:
-        assert "where x has another scale" in str(report)
+        assert "with an x of another scale" in str(report)
 
 
 def test_another_epsilon_in_the_backward_pass_is_found():
@@ -709,6 +709,65 @@ def test_wrong_arguments_are_refused(options, error, message):
 def test_arrays_are_needed():
     with pytest.raises(TypeError, match="expected the arrays that forward takes, got none"):
         check_derivation(forward, backward)
+
+
+def test_where_no_gradient_reaches_x_nothing_is_called_checked():
+    def dead(x, weight):
+        return np.maximum(x @ weight - 1000, 0), (x, weight)
+
+    def backward(dy, cache):
+        return tuple(np.zeros_like(each) for each in cache)
+
+    x = arrays()[0]
+    report = check_derivation(dead, backward, x, np.random.default_rng(0).normal(size=(5, 3)))
+    assert not report
+    assert report.mistakes == {}
+    assert "not checked: its true gradient is 0" in str(report)
+    assert str(report).endswith("NOT CHECKED: dx is 0 whatever it is made of; take other numbers")
+
+
+def test_of_as_many_rows_as_features_a_wrong_divisor_is_found():
+    def back(dy, cache):
+        x_hat, std, gamma = cache
+        features, dgamma, dbeta = dy.shape[1], (dy * x_hat).sum(0), dy.sum(0)
+        dx = gamma / std * (dy - dbeta / features - x_hat * dgamma / features)
+        return dx, dgamma, dbeta
+
+    report = check(backward=back, given=arrays((6, 6)))
+    assert report.mistakes == {"dx": ("features for m",)}
+    assert check(given=arrays((6, 6)))
+
+    def of_one_size(x, gamma, beta):
+        assert x.shape == (6, 6)
+        return forward(x, gamma, beta)
+
+    assert check(of_one_size, given=arrays((6, 6)))
+
+
+def test_means_of_two_values_are_refused():
+    x, gamma, beta = arrays((8, 2))
+    with pytest.raises(ValueError, match=r"x: layer_norm takes means of 2 values, \(8, 2\)"):
+        check_derivation(
+            reference.layer_norm_forward,
+            reference.layer_norm_backward,
+            x,
+            gamma,
+            beta,
+            like="layer_norm",
+        )
+
+
+def test_both_conventions_at_a_kink_are_right():
+    x = arrays()[0]
+    x[3, 2] = 0
+
+    def forward(x):
+        return np.maximum(x, 0), x
+
+    for back in (lambda dy, x: dy * (x > 0), lambda dy, x: dy * (x >= 0)):
+        assert check_derivation(forward, back, x, like="relu")
+    report = check_derivation(forward, lambda dy, x: dy, x, like="relu")
+    assert report.mistakes == {"dx": ("no mask",)}
 
 
 # What no known mistake explains

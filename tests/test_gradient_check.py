@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from html_tables import check_is_plain
 from shared import MODES, frozen
 
 from npbn import Sequential, gradient_check, reference
@@ -520,8 +521,9 @@ def test_the_report_is_a_table():
 def test_a_failed_report_says_what_is_wrong():
     report = gradient_check(DbetaMean(3), batch(), statistics="batch")
     lines = str(report).splitlines()
-    assert ["WRONG" in line for line in lines[1:-1]] == [False, False, True]
-    assert lines[-1] == "FAILED (tolerance 1e-07)"
+    assert ["WRONG" in line for line in lines[1:4]] == [False, False, True]
+    assert lines[4].startswith("d(beta): is too small by the factor m")
+    assert lines[5:] == ["FAILED (tolerance 1e-07)"]
 
 
 def test_the_report_cannot_be_changed():
@@ -530,6 +532,131 @@ def test_the_report_cannot_be_changed():
         report.tolerance = 1.0
     with pytest.raises(TypeError):
         report.errors["dx"] = 0.0
+
+
+def test_the_report_keeps_what_was_given_and_the_derivatives():
+    report = gradient_check(network(), batch(), labels())
+    assert list(report.given) == list(report.numeric) == list(report.errors)
+    for name, numeric in report.numeric.items():
+        assert np.isfinite(numeric).all()
+        np.testing.assert_allclose(report.given[name], numeric, atol=1e-6)
+        assert numeric.dtype == np.float64
+    assert report.given["dx"].shape == (6, 3)
+    assert report.given["d(0.weight)"].shape == (3, 4)
+
+
+def test_derivatives_that_were_not_taken_are_nan():
+    report = gradient_check(Dense(100, 100, rng=0), batch((5, 100)))
+    assert np.isfinite(report.numeric["d(weight)"]).sum() == 60
+    assert np.isfinite(report.given["d(weight)"]).all()
+    assert np.isfinite(report.numeric["d(bias)"]).sum() == 60
+    x = batch()
+    x[0, 1] = 0
+    kinked = gradient_check(ReLU(), x)
+    assert np.argwhere(np.isnan(kinked.numeric["dx"])).tolist() == [[0, 1]]
+    assert gradient_check(Sigmoid(), x).numeric.keys() == {"dx"}
+
+
+def test_the_report_says_where_the_largest_error_is():
+    class OneEntry(BatchNorm):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.gradients["gamma"][1] += 2
+            dx[4, 2] += 1
+            return dx
+
+    report = gradient_check(OneEntry(3), batch())
+    assert report.places["dx"] == (4, 2)
+    assert report.places["d(gamma)"] == (1,)
+    given, numeric = report.given["dx"][4, 2], report.numeric["dx"][4, 2]
+    assert given - numeric == pytest.approx(1)
+    lines = str(report).splitlines()
+    assert lines[1].endswith(f"WRONG   [4, 2] is {given:.6g}, not {numeric:.6g}")
+    assert lines[3].endswith("ok")
+
+
+def test_what_is_wrong_with_a_layer_of_a_known_operation_is_named():
+    report = gradient_check(DbetaMean(3), batch(), statistics="batch")
+    assert report.mistakes == {"d(beta)": ("dbeta is a mean",)}
+    assert "d(beta): is too small by the factor m: sum over the batch" in str(report)
+    assert gradient_check(Equations(3), batch()).mistakes == {}
+    report = gradient_check(Equations(3, always="batch"), batch(), **MODES["inference"])
+    assert report.mistakes["dx"] == ("dx of the batch's statistics",)
+
+
+class NoMeanTerm(BatchNorm):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        return dx - dx.mean(0) + dy.mean(0) * self.gamma / np.sqrt(self.batch_variance + 1e-3)
+
+
+class TheMaskOfDy(ReLU):
+    def backward(self, dy):
+        super().backward(dy)
+        return np.maximum(dy, 0)
+
+
+class Transposed(Dense):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.gradients["weight"][...] = self.gradients["weight"].T.copy()
+        return dx
+
+
+@pytest.mark.parametrize(
+    ("layer", "mistakes"),
+    [
+        (NoMeanTerm(3), {"dx": ("no mean term",)}),
+        (TheMaskOfDy(), {"dx": ("the mask of dy",)}),
+        (Transposed(3, 3, rng=0), {"d(weight)": ("dweight is transposed",)}),
+        (NoMeanTerm(3, center=False), {"dx": ("no mean term",)}),
+        (WrongSign(3), {"dx": ("dx's sign",)}),
+    ],
+    ids=repr,
+)
+def test_mistakes_of_layers_are_named(layer, mistakes):
+    report = gradient_check(layer, batch())
+    assert report.mistakes == mistakes
+    assert report.explanations.keys() == mistakes.keys()
+
+
+def test_a_layer_of_an_unknown_operation_is_described():
+    class Cube(Layer):
+        def forward(self, x):
+            self.x = x
+            return x**3
+
+        def backward(self, dy):
+            return 1.5 * dy * 3 * self.x**2
+
+    report = gradient_check(Cube(), batch())
+    assert report.mistakes == {"dx": ()}
+    assert "dx: is 1.5 times the true one throughout: a factor" in str(report)
+
+
+def test_in_a_network_the_wrong_layer_is_named():
+    report = gradient_check(small_network(WrongSign), batch(), labels())
+    assert all(keys == () for keys in report.mistakes.values())
+    assert list(report.explanations) == [f"layer {place}, {WrongSign(2)!r}: dx" for place in (1, 4)]
+    assert f"layer 1, {WrongSign(2)!r}: dx: has the opposite sign" in str(report)
+    report = gradient_check(small_network(DbetaMean), batch())
+    assert report.mistakes == dict.fromkeys(("d(1.beta)", "d(4.beta)"), ("dbeta is a mean",))
+
+
+def test_a_notebook_shows_a_table():
+    report = gradient_check(DbetaMean(3), batch())
+    shown = report._repr_html_()
+    check_is_plain(shown)
+    for text in ("d(beta)", "WRONG", "FAILED (tolerance 1e-07)", "is too small by the factor m"):
+        assert text in shown
+
+    class Named(Negative):
+        def __repr__(self):
+            return "<script>alert(1)</script>"
+
+    shown = gradient_check(Named(), batch())._repr_html_()
+    check_is_plain(shown)
+    assert "&lt;script&gt;" in shown
 
 
 def test_largest_error():

@@ -64,7 +64,7 @@ class LayerProbe(Probe):
     """
 
     def __init__(self, layer: Layer, x: Array, training: bool, statistics: Statistics) -> None:
-        self.x = x
+        self.x, self.mode = x, (training, statistics)
         self.arrays = {"dx": x} | {f"d({name})": v for name, v in layer.parameters.items()}
         self._layer = layer
         options = {"training": training, "statistics": statistics}

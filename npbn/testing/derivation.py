@@ -88,6 +88,7 @@ def check_derivation(
     return DerivationReport(
         errors=ReadOnlyMapping(truth.errors),
         tolerances=ReadOnlyMapping(truth.tolerances),
+        zeros=truth.zeros,
         mistakes=ReadOnlyMapping({name: each.keys for name, each in explained.items()}),
         explanations=ReadOnlyMapping({name: each.sentence for name, each in explained.items()}),
         given=ReadOnlyMapping(truth.main.given),

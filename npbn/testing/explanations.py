@@ -1,5 +1,6 @@
 """What explains each result that is wrong, in words."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -134,8 +135,12 @@ class Explanations:
         given, right = truth.main.given[name], truth.main.right[name]
         if not given.size:
             return Explanation((), f"has the shape {given.shape}, not {right.shape}")
-        runs = truth.runs if truth.y_is_right else [truth.main]
+        runs = truth.runs if truth.y_is_right and name in truth.runs[-1].given else [truth.main]
         diagnosis = self._diagnosis(runs)
+        if truth.fewer_rows is not None:
+            run, dy = truth.fewer_rows
+            look = Look(truth.pieces(run.arrays, dy), run.given)
+            diagnosis = dataclasses.replace(diagnosis, looks=[look])
         bases: list[Changes] = [(), self._forward] if self._forward else [()]
         if not truth.y_is_right and any(diagnosis.is_made(name, *base) for base in bases):
             return Explanation(
@@ -183,15 +188,14 @@ class Explanations:
         given, right = truth.main.given[name], truth.main.right[name]
         if given.shape != right.shape:
             return Explanation((), f"has the shape {given.shape}, not {right.shape}")
-        if np.isnan(right).all():
-            return Explanation((), f"is not known to be right, as {self._result} does not repeat")
         pieces = truth.pieces(truth.main.arrays)
         x_hat = pieces.x_hat if "x_hat" in pieces.steps else None
         bound = truth.tolerances[name]
         looks_like = likeness(given, right, self._factors(pieces), x_hat, bound)
         place = first_place(given, right, bound)
         if place is None:
-            looks_like = "is wrong where x has another scale"
+            other = "one row less" if truth.fewer_rows else "another scale"
+            looks_like = f"is wrong where x has {other}"
         first = f", first at [{', '.join(map(str, place))}]" if place else ""
         return Explanation((), f"no known mistake explains it; it {looks_like}{first}")
 

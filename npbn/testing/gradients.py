@@ -13,7 +13,7 @@ from npbn.network import Sequential
 from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.testing.comparison import Found, LayerProbe, Scalar, compare
 from npbn.testing.diagnosis import Explanation
-from npbn.testing.layer_mistakes import explained
+from npbn.testing.layer_mistakes import of_layer, of_network
 from npbn.testing.likeness import likeness
 from npbn.testing.report import GradientReport
 
@@ -80,10 +80,8 @@ def gradient_check(
         }
         progress = checks.flag("progress", progress)
         found = compare(probe, claims, scalars, tolerance, rng, progress)
-        wrong = [name for name, each in found.items() if not each.error <= tolerance]
-        explanations = _explained(
-            layer, probe, dy, {name: found[name] for name in wrong}, tolerance
-        )
+        wrong = {name: each for name, each in found.items() if not each.error <= tolerance}
+        explanations = _explained(layer, probe, dy, wrong, tolerance, rng) if wrong else {}
     shown = "a random dy" if labels is None else "a random dy, and the loss"
     description = (
         f"{layer_or_network!r}, training={training}, statistics={mode!r}, x {x.shape}, {shown}"
@@ -95,39 +93,33 @@ def gradient_check(
         zeros=frozenset(name for name, each in found.items() if each.size <= tolerance),
         given=ReadOnlyMapping({name: each.given for name, each in found.items()}),
         numeric=ReadOnlyMapping({name: each.numeric for name, each in found.items()}),
-        mistakes=ReadOnlyMapping({name: explanations[name].keys for name in wrong}),
-        explanations=ReadOnlyMapping(
-            {name: each.sentence for name, each in explanations.items() if each.sentence}
+        mistakes=ReadOnlyMapping(
+            {name: explanations[name].keys if name in explanations else () for name in wrong}
         ),
+        explanations=ReadOnlyMapping({name: e.sentence for name, e in explanations.items()}),
         tolerance=tolerance,
         description=description,
     )
 
 
 def _explained(
-    layer: Layer, probe: LayerProbe, dy: Array, wrong: Mapping[str, Found], tolerance: float
+    layer: Layer,
+    probe: LayerProbe,
+    dy: Array,
+    wrong: Mapping[str, Found],
+    tolerance: float,
+    rng: np.random.Generator,
 ) -> dict[str, Explanation]:
-    """What explains each wrong array; no keys where nothing known does."""
-    found = {name: Explanation((), "") for name in wrong}
-    if isinstance(layer, Sequential) or not wrong:
-        return found
-    # "d(gamma)" is dgamma to an operation, whose upstream gradient is the random dy.
-    names = {name: f"d{_plain(name)}" for name in wrong if not name.startswith("loss: ")}
-    given = {names[name]: wrong[name].given for name in names}
-    arrays, earlier = (
-        {_plain(name): array for name, array in each.items()}
-        for each in (probe.arrays, probe.elsewhere)
-    )
-    known = explained(layer, arrays, earlier, probe.forward(), dy, given)
-    for name, own in names.items():
-        unknown = likeness(given[own], wrong[name].numeric, {}, None, tolerance)
-        found[name] = known.get(own) or Explanation((), unknown)
-    return found
-
-
-def _plain(name: str) -> str:
-    """The array of which "dx" or "d(gamma)" is the gradient."""
-    return name.removeprefix("d").strip("()")
+    """What explains wrong arrays, or what they look like; of a network its layers' own."""
+    if isinstance(layer, Sequential) and not runs_as_written(layer):
+        return of_network(layer, probe, rng)
+    given = {name: each.given for name, each in wrong.items() if not name.startswith("loss: ")}
+    known = of_layer(layer, probe, dy, given)
+    unknown = {
+        name: Explanation((), likeness(array, wrong[name].numeric, {}, None, tolerance))
+        for name, array in given.items()
+    }
+    return unknown | known
 
 
 def _does_not_repeat(layer: Layer, x: Array, training: bool, mode: Statistics) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 from npbn import reference
 from npbn._checks import Array
 from npbn.layers import Layer
+from npbn.network import Sequential
 from npbn.testing.cases import CASES
+from npbn.testing.comparison import LayerProbe
 from npbn.testing.diagnosis import Diagnosis, Explanation, Look
 from npbn.testing.epsilon import solved
 from npbn.testing.functions import Arrays, is_close
@@ -17,25 +19,53 @@ from npbn.testing.like import KNOWN, Like
 ROUNDING = 1e-9
 
 
-def explained(
-    layer: Layer,
-    arrays: Mapping[str, Array],
-    earlier: Mapping[str, Array],
-    y: Array,
-    dy: Array,
-    given: Mapping[str, Array],
+def of_layer(
+    layer: Layer, probe: LayerProbe, dy: Array, given: Mapping[str, Array]
 ) -> dict[str, Explanation]:
-    """Of each array what explains what was given; nothing where no operation has this y.
+    """Of each array whose gradient is not its operation's, what explains it.
 
-    arrays, earlier: x under the name "x", and the parameters, of this pass and of another one
-    before. given: of wrong arrays what backward said, under the names "dx" and "dgamma".
+    probe: of the layer, after a pass elsewhere. given: what backward says, "dx", "d(gamma)" ...
+    Nothing where no known operation has the layer's y, or no known mistake makes what was given.
     """
-    for like, own, before, options in _operations(layer, arrays, earlier, y):
-        pieces = like.pieces(own, dy, before, **options)
-        diagnosis = Diagnosis([Look(pieces, given)], like.mistakes, lambda name: ROUNDING)
-        found = {name: diagnosis.explain(name) for name in given}
+    arrays, earlier = (
+        {_plain(name): array for name, array in each.items()}
+        for each in (probe.arrays, probe.elsewhere)
+    )
+    own = {f"d{_plain(name)}": array for name, array in given.items()}
+    for like, now, before, options in _operations(layer, arrays, earlier, probe.forward()):
+        pieces = like.pieces(now, dy, before, **options)
+        diagnosis = Diagnosis([Look(pieces, own)], like.mistakes, lambda name: ROUNDING)
+        found = {
+            name: diagnosis.explain(f"d{_plain(name)}")
+            for name, array in given.items()
+            if not is_close(getattr(pieces, f"d{_plain(name)}"), array, 10 * ROUNDING)
+        }
         return {name: each for name, each in found.items() if each is not None}
     return {}
+
+
+def of_network(
+    network: Sequential, network_probe: LayerProbe, rng: np.random.Generator
+) -> dict[str, Explanation]:
+    """The same of its layers, each by itself, with a dy of its own.
+
+    A parameter's gradient is called as in the network, "d(1.gamma)"; a layer's dx by the layer.
+    """
+    found, x = dict[str, Explanation](), network_probe.x
+    for place, layer in enumerate(network.layers):
+        probe = LayerProbe(layer, x, *network_probe.mode)
+        probe.forward_elsewhere(rng)
+        x = probe.forward()
+        dy = rng.standard_normal(x.shape)
+        for name, each in of_layer(layer, probe, dy, probe.backward(dy)).items():
+            in_network = f"d({place}.{_plain(name)})"
+            found[f"layer {place}, {layer!r}: dx" if name == "dx" else in_network] = each
+    return found
+
+
+def _plain(name: str) -> str:
+    """The array of which "dx" or "d(gamma)" is the gradient."""
+    return name.removeprefix("d").strip("()")
 
 
 def _operations(

@@ -1,5 +1,6 @@
 """What a derivation should give, by the operation's own equations or by numeric derivatives."""
 
+import contextlib
 import dataclasses
 from functools import partial
 from typing import NamedTuple
@@ -50,7 +51,8 @@ class Truth:
     main: the run with the arrays as they are. runs: this one, and where the operation has an
     epsilon another one, with an x of another scale. dy: the upstream gradient. other: the
     arrays of the call before. errors, tolerances: of each result. y_is_right: whether y is the
-    operation's, or there is none to hold it against. options: the epsilon that was found.
+    operation's, or there is none to hold it against; y_has_shape: whether its shape is. options:
+    the epsilon that was found. fewer_rows: a run that shows what the others do not, and its dy.
     """
 
     def __init__(self, functions: Functions, like: Like | None, rng: np.random.Generator) -> None:
@@ -58,6 +60,7 @@ class Truth:
         self.result, self.gradients = functions.result, functions.gradients
         self.options: dict[str, float] = {}
         self.errors: dict[str, float] = {}
+        self.fewer_rows: tuple[Run, Array] | None = None
         self.tolerances: dict[str, float] = {}
         self.other = near(functions.given, rng)
         functions.run(self.other)
@@ -78,7 +81,19 @@ class Truth:
     @property
     def wrong(self) -> list[str]:
         """The results whose error is too large."""
-        return [n for n in self.errors if not self.errors[n] <= self.tolerances[n]]
+        return [
+            name
+            for name, error in self.errors.items()
+            if not error <= self.tolerances[name] and not np.isnan(self.main.right[name]).all()
+        ]
+
+    @property
+    def zeros(self) -> frozenset[str]:
+        """The gradients that are 0 throughout, beside the others."""
+        sizes = {name: largest(self.main.right[name]) for name in self.gradients}
+        return frozenset(
+            name for name in sizes if sizes[name] <= self.tolerances[name] * max(sizes.values())
+        )
 
     def bounds(self, name: str | None = None) -> Bounds:
         """Those of a result, by its digits; of y where none is named."""
@@ -91,15 +106,16 @@ class Truth:
         if self.like is not None:
             self.errors[self.result] = self._error_of_y(self.like)
 
-    def pieces(self, arrays: Arrays, **options: float) -> Pieces:
-        """What mistakes are made of."""
+    def pieces(self, arrays: Arrays, dy: Array | None = None, **options: float) -> Pieces:
+        """What mistakes are made of; dy: another one than the check's."""
+        dy = self.dy if dy is None else dy
         if self.like is not None and self.y_has_shape:
-            return self.like.pieces(arrays, self.dy, self.other, **(self.options | options))
+            return self.like.pieces(arrays, dy, self.other, **(self.options | options))
         first = next(iter(arrays.values()))
         right = {name: self.main.right[name] for name in self.gradients}
         rows = first.size // first.shape[-1] if first.ndim else 1
         steps = {name: partial(_always, value) for name, value in right.items()}
-        return Pieces(arrays | right | {"rows": rows, "dy": self.dy}, steps)
+        return Pieces(arrays | right | {"rows": rows, "dy": dy}, steps)
 
     def _look_at_y(self) -> bool:
         like, name = self.like, self.result
@@ -109,6 +125,7 @@ class Truth:
         bound = self.tolerances[name] = self.bounds().y
         like.find_windows(self.main.arrays, self.main.given[name])
         self.y_has_shape = self.dy.shape == like.result_of(self.main.arrays).shape
+        self._check_means(like)
         if "epsilon" in like.options:
             self.options = {"epsilon": float(like.options["epsilon"])}
             if self.y_has_shape:
@@ -119,6 +136,17 @@ class Truth:
         if not self.errors[name] <= bound and like.finds_epsilon and self.y_has_shape:
             self.take_epsilon(float(like.options["epsilon"]))
         return self.errors[name] <= bound
+
+    def _check_means(self, like: Like) -> None:
+        """ValueError where the means of a normalization are of two values."""
+        m = np.asarray(getattr(like.pieces(self.main.arrays, None, self.other), "m", np.inf))
+        if not m.ndim and m <= 2:
+            first = like.names[0]
+            raise ValueError(
+                f"{first}: {like.name} takes means of {m} values, {self.main.arrays[first].shape}: "
+                "two of them become -1 and 1, whatever they are, and a wrong gradient may look "
+                "right: pass a larger one"
+            )
 
     def _find_epsilon(self, like: Like) -> None:
         main, given = self.main, None if like.finds_epsilon else float(like.options["epsilon"])
@@ -153,32 +181,65 @@ class Truth:
         return max(error_of(run.given[self.result], run.right[self.result]) for run in self.runs)
 
     def _look_at_gradients(self, repeats: bool) -> None:
-        is_known = self.like is not None and self.y_is_right
-        errors = {}
+        # Beside a kink an operation's own gradient is one of several.
+        is_known = self.like is not None and self.y_is_right and not self.like.has_kinks
         if is_known:
             for run in self.runs[1:]:
-                self.functions.run(self.other)
-                _, cache = self.functions.run(run.arrays)
-                run.given |= self.functions.run_backward(self.dy, cache)
-            for run in self.runs:
-                pieces = self.pieces(run.arrays)
-                run.right |= {name: getattr(pieces, name) for name in self.gradients}
-            for name in self.gradients:
-                errors[name] = max(
-                    error_of(run.given[name], run.right[name], self._floor(run))
-                    for run in self.runs
-                )
+                run.given |= self._gradients_of(run.arrays, self.dy)
+            errors = self._errors_by_equations()
         elif repeats:
             errors = self._errors_by_derivatives()
         else:
-            nothing = {name: np.full(a.shape, np.nan) for name, a in self.functions.arrays.items()}
-            self.main.right |= nothing
+            self.main.right |= {
+                name: np.full(array.shape, np.nan) for name, array in self.functions.arrays.items()
+            }
             errors = dict.fromkeys(self.gradients, np.nan)
         for name in self.gradients:
-            bounds, right = self.bounds(name), self.main.right[name]
+            bounds = self.bounds(name)
+            has_shape = self.main.given[name].shape == self.main.right[name].shape
             self.tolerances[name] = bounds.gradient if is_known else bounds.numeric
-            has_shape = self.main.given[name].shape == right.shape
             self.errors[name] = errors[name] if has_shape else np.inf
+        if is_known and not self.wrong:
+            self._look_at_fewer_rows()
+
+    def _look_at_fewer_rows(self) -> None:
+        """Of as many rows as features nobody sees which number was divided by: take a row less."""
+        (first, x), *_ = self.main.arrays.items()
+        if x.ndim < 2 or len(x) != x.shape[-1]:
+            return
+        is_labels = {name: each.dtype.kind != "f" for name, each in self.main.arrays.items()}
+        arrays = {
+            name: each[:-1] if name == first or is_labels[name] else each
+            for name, each in self.main.arrays.items()
+        }
+        # What raises an error, as functions for one batch size do, is not looked at.
+        with contextlib.suppress(Exception):
+            y, _ = self.functions.run(arrays)
+            dy = self.functions.draw(y, self._rng)
+            run = Run(arrays, {self.result: y} | self._gradients_of(arrays, dy))
+            pieces = self.pieces(arrays, dy)
+            run.right |= {name: getattr(pieces, name) for name in (self.result, *self.gradients)}
+            errors = {name: error_of(run.given[name], run.right[name]) for name in run.right}
+            if errors[self.result] <= self.tolerances[self.result]:
+                self.errors = {name: max(self.errors[name], errors[name]) for name in self.errors}
+                self.fewer_rows = (run, dy)
+
+    def _gradients_of(self, arrays: Arrays, dy: Array) -> Arrays:
+        self.functions.run(self.other)
+        _, cache = self.functions.run(arrays)
+        return self.functions.run_backward(dy, cache)
+
+    def _errors_by_equations(self) -> dict[str, float]:
+        """Hold the gradients against the operation's own, in every run."""
+        for run in self.runs:
+            pieces = self.pieces(run.arrays)
+            run.right |= {name: getattr(pieces, name) for name in self.gradients}
+        return {
+            name: max(
+                error_of(run.given[name], run.right[name], self._floor(run)) for run in self.runs
+            )
+            for name in self.gradients
+        }
 
     def _floor(self, run: Run) -> float:
         """What a gradient that is 0 throughout is measured by: the others."""
@@ -194,7 +255,9 @@ class Truth:
         scalars = {"": lambda y: (float(np.vdot(y, self.dy)), self.dy)}
         is_little = sum(array.size for array in arrays.values()) <= ALL
         entries, tolerance = ALL if is_little else ENTRIES, self.bounds().numeric
-        found = compare(functions, {"": claims}, scalars, tolerance, self._rng, True, entries)
+        found = compare(
+            functions, {"": claims}, scalars, tolerance, self._rng, progress=True, entries=entries
+        )
         self.main.right |= {name: each.numeric for name, each in found.items()}
         return {name: each.error for name, each in found.items()}
 

@@ -1,11 +1,15 @@
-"""gradient_check finds every mistake of the table, and each of them is one."""
+"""The checks find and name every mistake of the table, and each of them is one."""
+
+import contextlib
+import itertools
 
 import numpy as np
 import pytest
-from students import Student, wrong_names
+from students import Student, functions_of, wrong_names
 
-from npbn import Dense, Sequential, Tanh, gradient_check, reference
+from npbn import Dense, Sequential, Tanh, check_derivation, gradient_check, reference
 from npbn.testing import CASES
+from npbn.testing.like import Like
 from npbn.testing.mistake import in_any_gradient, mistakes_of, right
 from npbn.testing.mistakes import MISTAKES
 
@@ -78,6 +82,46 @@ def test_every_mistake_is_found(mistake):
     names = found(Student(mistake.operation, mistake))
     # A wrong y makes the right gradients wrong ones.
     assert names if mistake.is_forward else names == set(mistake.results)
+
+
+def derivation_check(operation, mistake=None):
+    """check_derivation of an operation's own functions; their epsilon is not given."""
+    forward, backward, arrays, options = functions_of(operation, mistake)
+    options = {name: value for name, value in options.items() if name != "epsilon"}
+    return check_derivation(forward, backward, *arrays, like=CASES[operation].name, **options)
+
+
+@each_operation
+def test_check_derivation_passes_the_right_derivation(operation):
+    report = derivation_check(operation)
+    assert report, report
+    case = CASES[operation]
+    assert list(report.errors) == ["loss" if case.is_loss else "y", *case.gradients]
+
+
+def with_the_same_numbers(operation, keys, mistake, name):
+    """The mistakes of such keys that make of a result what a mistake makes of it."""
+    inputs, dy, earlier = draw(mistake)
+    made = mistake.wrong(inputs, dy, earlier)[name]
+    cases = (key for key in MISTAKES if CASES[key].name == CASES[operation].name)
+    for other in (each for key in cases for each in MISTAKES[key] if each.key in keys):
+        with contextlib.suppress(Exception):
+            if np.allclose(other.wrong(inputs, dy, earlier)[name], made, equal_nan=True):
+                yield other
+
+
+@each_mistake
+def test_check_derivation_names_every_mistake(mistake):
+    report = derivation_check(mistake.operation, mistake)
+    assert not report
+    for name in mistake.results:
+        keys = report.mistakes[name]
+        assert len(keys) == 1, report
+        if keys != (mistake.key,):
+            assert any(with_the_same_numbers(mistake.operation, keys, mistake, name)), report
+    # A wrong y makes the right gradients wrong ones.
+    if not mistake.is_forward:
+        assert set(report.mistakes) == set(mistake.results)
 
 
 @each_mistake
@@ -185,3 +229,48 @@ def test_a_gamma_of_ones_hides_a_forgotten_gamma_and_so_it_is_moved():
     student = Student("batch_norm", mistake, gamma=np.ones(4))
     assert found(student) == {"dx"}
     assert (student.parameters["gamma"] == 1).all()
+
+
+def test_two_mistakes_of_batch_norm_at_once_are_explained():
+    """By themselves, or by others that make the same numbers; but for a few of two wrong axes."""
+    operation = Like("batch_norm", 3, {})
+    own = [
+        each
+        for each in MISTAKES["batch_norm"]
+        if each.results == ("dx",) and each.shape is None and not each.of_an_earlier_batch
+    ]
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(list(itertools.combinations(range(len(own)), 2)))[:60]
+    given = list(CASES["batch_norm"].inputs(rng, (12, 5), np.float64).values())[:3]
+    unknown = 0
+    for pair in pairs:
+        changes = [own[each].changes for each in pair]
+
+        def forward(*arrays):
+            y, cache = reference.batch_norm_forward(*arrays)
+            names = ("x", "gamma", "beta")
+            return y, (dict(zip(names, map(np.copy, arrays), strict=True)), cache)
+
+        def backward(dy, cache, changes=changes):
+            arrays, of_reference = cache
+            _, dgamma, dbeta = reference.batch_norm_backward(dy, of_reference)
+            return operation.pieces(arrays, dy, arrays).changed(*changes).dx, dgamma, dbeta
+
+        report = check_derivation(forward, backward, *given, like="batch_norm")
+        if report.errors["dx"] <= report.tolerances["dx"]:
+            continue  # one takes back what the other does
+        keys = report.mistakes["dx"]
+        unknown += not keys
+        pieces = operation.pieces(
+            dict(zip(operation.names, given, strict=True)),
+            report.dy,
+            dict(zip(operation.names, given, strict=True)),
+        )
+        by_key = {each.key: each for each in own}
+        if keys and set(keys) <= set(by_key):
+            made = [
+                pieces.changed(*(by_key[key].changes for key in order)).dx
+                for order in itertools.permutations(keys)
+            ]
+            assert any(np.allclose(each, report.given["dx"]) for each in made), report
+    assert unknown <= 2
