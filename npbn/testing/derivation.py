@@ -25,39 +25,46 @@ def check_derivation(
 ) -> DerivationReport:
     """Check a forward and a backward function of one's own, and name what is wrong.
 
+    They are written as ::
+
         y, cache = forward(x, gamma, beta)
         dx, dgamma, dbeta = backward(dy, cache)
 
-    Any number of arrays, and a gradient for each, in their order; labels, arrays of whole numbers,
-    have none. Of a loss: loss, cache = forward(logits, labels) and dlogits = backward(dloss, cache)
-    with a number dloss, the gradient of what is made of the loss; backward(cache) will do, where
-    dloss is 1. What else the functions take is closed over: lambda x, w: conv(x, w, stride=2).
+    with any number of arrays, and a gradient for each, in their order; labels, which are arrays of
+    whole numbers, have none. Of a loss ::
+
+        loss, cache = forward(logits, labels)
+        dlogits = backward(dloss, cache)
+
+    with a number dloss, the gradient of what is made of the loss; or ``backward(cache)``, where it
+    is 1. What else the functions take is closed over: ``lambda x, w: conv(x, w, stride=2)``.
 
     The upstream gradient dy is drawn at random; one of ones hides most mistakes in batch
     normalization. The gradients are held against numeric derivatives of forward, whatever that
-    computes. With like="batch_norm", or another operation of `npbn.reference`, forward is held
+    computes. With ``like="batch_norm"``, or another operation of `npbn.reference`, forward is held
     against that, and what is wrong against the known wrong derivations of it, one or two at once.
-    Without it the mistakes are known that one can make in any derivation.
+    Without it the mistakes are known that one can make in any derivation. Told as well is what is
+    wrong with how the functions behave: what they write into, keep of earlier calls, or draw.
 
     Parameters
     ----------
-    forward, backward
+    forward, backward : function
         The two functions. They are called with copies of the arrays, as float64, and of others
         near them; a result of type float32 is held to its own digits.
-    *arrays
+    *arrays : ndarray
         What forward takes: float32 or float64, labels of whole numbers.
-    like
+    like : str or None
         The operation. The arrays are its arguments, in its order, and gradients are named by them.
-    seed
+    seed : int
         For dy, and for the arrays of another call.
     **options
-        The operation's own, stride=2 say. An epsilon that is not given is found out from y: one's
-        own is no mistake.
+        The operation's own, ``stride=2`` say. Epsilon, stride and padding are found out from y
+        where they are not given: one's own are no mistake.
 
     Returns
     -------
     DerivationReport
-        bool(report) is the verdict; print(report) shows a table, and below it the mistakes.
+        ``bool(report)`` is the verdict; ``print(report)`` shows a table, and below it the mistakes.
 
     Raises
     ------

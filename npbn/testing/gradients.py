@@ -29,7 +29,7 @@ def gradient_check(
     seed: int = 0,
     progress: bool = True,
 ) -> GradientReport:
-    """Compare a backward pass with numeric derivatives of its forward pass.
+    """Compare a backward pass with numeric derivatives of its forward pass ::
 
         d/dt sum(dy * forward(x + t e))  =  sum(dx * e)        and so for every parameter
 
@@ -41,16 +41,39 @@ def gradient_check(
     network's softmax cross entropy is checked as well. A forward pass with other values comes
     first, so that what a layer keeps of an earlier batch is found.
 
-    x, labels: a batch as for forward, with three values or more a feature where a layer takes the
-    batch's statistics: two become -1 and 1 whatever they are. training, statistics: the mode, as
-    for forward. tolerance: the largest error that passes, an error being an array's largest
-    difference over its largest true value. seed: for the random numbers. progress: whether a check
-    that takes longer than two seconds shows a progress bar.
-
     A derivative is the difference of two forward passes; where these do not clearly agree with what
-    backward says, it is SciPy's, adaptive in order and step. Returns a GradientReport. TypeError or
-    ValueError where forward would raise it, for a forward pass that does not repeat, and for a
-    batch that could prove nothing.
+    backward says, or disagree, it is SciPy's, adaptive in order and step.
+
+    Parameters
+    ----------
+    layer_or_network : Layer
+        What is checked; it may be a reader's own.
+    x : ndarray
+        A batch as for forward, with three values or more a feature where a layer takes the batch's
+        statistics: two become -1 and 1 whatever they are.
+    labels : ndarray or None
+        Those of the batch.
+    training, statistics : bool, {"batch", "population"} or None
+        The mode, as for forward.
+    tolerance : float
+        The largest error that passes, an error being an array's largest difference over its largest
+        true value.
+    seed : int
+        For the random numbers.
+    progress : bool
+        Whether a check that takes longer than two seconds shows a progress bar.
+
+    Returns
+    -------
+    GradientReport
+        ``bool(report)`` is the verdict; ``print(report)`` shows a table, and below it what is wrong
+        with layers of known operations.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where forward would raise it, for a forward pass that does not repeat, and for a batch that
+        could prove nothing.
     """
     if not isinstance(layer_or_network, Layer):
         is_class = isinstance(layer_or_network, type)

@@ -66,20 +66,32 @@ AddPieces = Callable[[Pieces], None]
 class Mistake:
     """A wrong derivation of an operation.
 
-    The file npbn/testing/mistakes/<stem>.py, named like the operation's own files, has a tuple
+    The file ``npbn/testing/mistakes/<stem>.py``, named like the operation's own files, has a tuple
     MISTAKES of these, made by `mistakes_of(operation)`; nothing else lists it.
 
-    key: its name among the operation's mistakes.
-    sentence: what is wrong, to be read after the names of the results: str(mistake) is
-        "dx: equals the true gradient without ...".
-    results: the names of the results that are wrong: "y" or "loss", "dx", "dgamma" ...
-    changes: the name of a result, or of a step on the way to it -> a function of the pieces that
-        makes it: of the inputs, dy, the true y and gradients under their own names, rows (the
-        number of values a feature), and what the operation's file adds.
-    add_pieces: adds the operation's own pieces; where there is no dy, those of the forward pass.
-    shape: a shape of the first argument in which it shows; None: the first of the case.
-    of_an_earlier_batch: whether it also needs pieces.earlier, those of an earlier call's inputs.
-    has_other_shape: whether what it makes has not the shape that it should have.
+    Attributes
+    ----------
+    operation : str
+        Of which it is a mistake.
+    key : str
+        Its name among the operation's mistakes.
+    sentence : str
+        What is wrong, to be read after the names of the results: ``str(mistake)`` is "dx: equals
+        the true gradient without ...".
+    results : tuple of str
+        The names of the results that are wrong: "y" or "loss", "dx", "dgamma" ...
+    changes : Mapping
+        The name of a result, or of a step on the way to it -> a function of the pieces that makes
+        it: of the inputs, dy, the true y and gradients under their own names, rows (the number of
+        values a feature), and what the operation's file adds.
+    add_pieces : function or None
+        Adds the operation's own pieces; where there is no dy, those of the forward pass.
+    shape : tuple of int or None
+        A shape of the first argument in which it shows; None: the first of the case.
+    of_an_earlier_batch : bool
+        Whether it also needs pieces.earlier, those of an earlier call's inputs.
+    has_other_shape : bool
+        Whether what it makes has not the shape that it should have.
     """
 
     operation: str

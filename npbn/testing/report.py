@@ -46,14 +46,17 @@ class Report:
 
     def _repr_html_(self) -> str:
         rows = [
-            (row.name, f"{row.error:.1e}", _html.strong(row.verdict), row.remark)
-            for row in self.rows
+            (row.name, f"{row.error:.1e}", _shown(row.verdict), row.remark) for row in self.rows
         ]
         return _html.block(
             _html.table(("", "error", "", ""), rows, caption=self.description),
             *map(_html.paragraph, self.remarks),
             _html.paragraph(_html.strong(self.result)),
         )
+
+
+def _shown(verdict: str) -> str:
+    return _html.strong(verdict) if verdict == "WRONG" else verdict
 
 
 def _lines(rows: Sequence[Row]) -> Iterable[str]:
@@ -84,21 +87,34 @@ def beside(given: Array, true: Array, place: tuple[int, ...] | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class GradientReport(Report):
-    """What `gradient_check` found. bool(report): passed; str(report): a table.
+    """What `gradient_check` found. ``bool(report)``: passed; ``str(report)``: a table.
 
-    errors: for each array its largest difference over its largest true value.
-    kinks: for each array how many of its entries stand on a kink (ReLU at 0), where there is no
+    Attributes
+    ----------
+    errors : Mapping
+        For each array its largest difference over its largest true value.
+    kinks : Mapping
+        For each array how many of its entries stand on a kink (ReLU at 0), where there is no
         derivative; they were left out.
-    zeros: the arrays whose true gradient is 0 throughout (a bias before a batch norm, all that lies
+    zeros : frozenset
+        The arrays whose true gradient is 0 throughout (a bias before a batch norm, all that lies
         before a dead ReLU): of these a backward pass that says 0 is right, and nothing else is
         known. Where dx is one of them no gradient came through, and the check is not passed.
-    given: for each array what backward said, in float64.
-    numeric: for each array the numeric derivatives; NaN where none was taken, as of a large array
-        some entries are drawn, or there is none, on a kink.
-    mistakes: for each wrong array of a layer whose operation is known (npbn's own, and layers with
-        the same parameters and the same y) the keys of the known mistakes that explain it; empty
-        where none does, or the operation is not known.
-    explanations: the same in words.
+    given : Mapping
+        For each array what backward said, in float64.
+    numeric : Mapping
+        For each array the numeric derivatives. They are NaN where none was taken, as in a large
+        array, of which some entries are drawn, and where there is none, on a kink.
+    mistakes : Mapping
+        For each wrong array the keys of the known mistakes that explain it, where the operation is
+        known: of npbn's layers, and of any with the same parameters and the same y. Else empty.
+    explanations : Mapping
+        The same in words, or what the difference looks like; of a network what is wrong with its
+        layers, each by itself.
+    tolerance : float
+        The largest error that passes.
+    description : str
+        What was checked.
     """
 
     errors: Mapping[str, float]
@@ -160,22 +176,35 @@ class GradientReport(Report):
 
 @dataclasses.dataclass(frozen=True)
 class DerivationReport(Report):
-    """What `check_derivation` found. bool(report): passed; str(report): a table.
+    """What `check_derivation` found. ``bool(report)``: passed; ``str(report)``: a table.
 
-    errors: for each gradient, and y where it is known, its largest difference over its largest true
+    Attributes
+    ----------
+    errors : Mapping
+        For each gradient, and y where it is known, its largest difference over its largest true
         value; infinity where the shapes are not the same.
-    tolerances: for each of these the largest error that passes.
-    zeros: the gradients that are 0 throughout: of these one that says 0 is right, and nothing else
-        is known. Where the first one is, the check is not passed.
-    mistakes: what is wrong -> the keys of the known mistakes that explain it, two where it took two
-        at once; empty where none does. What is wrong is y ("loss"), a gradient, or what was written
+    tolerances : Mapping
+        For each of these the largest error that passes.
+    zeros : frozenset
+        The gradients that are 0 throughout: of these one that says 0 is right, and nothing else is
+        known. Where the first one is, the check is not passed.
+    mistakes : Mapping
+        What is wrong -> the keys of the known mistakes that explain it, two where it took two at
+        once; empty where none does. What is wrong is "y" ("loss"), a gradient, or what was written
         into: an argument, "dy" or "cache".
-    explanations: the same in words.
-    given: what forward and backward returned; an empty array for None.
-    expected: what they should have. Of a large array some derivatives only are taken, where the
-        operation is not known: the others are NaN.
-    dy: the upstream gradient that was drawn.
-    epsilon: the one that was found in y, or given; None where the operation has none.
+    explanations : Mapping
+        The same in words.
+    given : Mapping
+        What forward and backward returned; an empty array for None.
+    expected : Mapping
+        What they should have. Where the operation is not known, some derivatives only are taken of
+        a large array: the others are NaN.
+    dy : ndarray
+        The upstream gradient that was drawn.
+    epsilon : float or None
+        The one that was found in y, or given; None where the operation has none.
+    description : str
+        What was checked.
     """
 
     errors: Mapping[str, float]

@@ -92,6 +92,22 @@ def derivation_check(operation, mistake=None):
 
 
 @each_operation
+def test_a_derivation_in_steps_makes_what_the_equations_do(operation):
+    case, rng = CASES[operation], np.random.default_rng(0)
+    for shape in {each.shape for each in MISTAKES[operation] if each.shape} | {case.shapes[0]}:
+        inputs = case.inputs(rng, shape, np.float64)
+        dy = rng.standard_normal(np.shape(case.forward(reference, inputs)[0]))
+        true, in_steps = (right(operation, inputs, dy) for _ in range(2))
+        for add in {each.add_pieces for each in MISTAKES[operation]} - {None}:
+            add(in_steps)
+        in_steps = in_steps.changed()
+        for name in ("loss" if case.is_loss else "y", *case.gradients):
+            np.testing.assert_allclose(
+                getattr(in_steps, name), getattr(true, name), rtol=1e-9, atol=1e-12
+            )
+
+
+@each_operation
 def test_check_derivation_passes_the_right_derivation(operation):
     report = derivation_check(operation)
     assert report, report

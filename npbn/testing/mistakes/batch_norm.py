@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from npbn.testing.mistake import Pieces, Wrong, mistakes_of, right
-from npbn.testing.norm_mistakes import (
+from npbn.testing.norm_mistakes import mistakes_of_norm
+from npbn.testing.norm_steps import (
     Mean,
-    mistakes_of_norm,
     over_all,
     over_all_but_the_last,
     over_the_last,

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from npbn.testing.mistake import Pieces
-from npbn.testing.norm_mistakes import dx_with, means_over_the_batch, mistakes_of_norm, y_with
+from npbn.testing.norm_mistakes import means_over_the_batch, mistakes_of_norm
+from npbn.testing.norm_steps import dx_with, y_with
 
 
 def _grouped(p: Pieces, values: Any, axes: tuple[int, ...], *, interleaved: bool = False) -> Any:
