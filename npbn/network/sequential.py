@@ -309,7 +309,6 @@ class Sequential(LayerList):
             which those that the mask leaves out do not count.
         """
         checks.batch("images", images)
-        checks.labels(labels, np.shape(labels))
         predicted, shape = [], ()
         for y in self._inferred(images, statistics, mask):
             if y.shape[1:] != shape:
