@@ -142,7 +142,10 @@ class Explanations:
             look = Look(truth.pieces(run.arrays, dy), run.given)
             diagnosis = dataclasses.replace(diagnosis, looks=[look])
         bases: list[Changes] = [(), self._forward] if self._forward else [()]
-        if not truth.y_is_right and any(diagnosis.is_made(name, *base) for base in bases):
+        if not truth.y_is_right and (
+            any(diagnosis.is_made(name, *base) for base in bases)
+            or self._another_epsilon(name, runs)
+        ):
             return Explanation(
                 (f"of the right {self._result}",),
                 f"belongs to another forward pass: it is right once {self._result} is",
