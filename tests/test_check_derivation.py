@@ -361,6 +361,13 @@ def test_a_backward_pass_of_the_right_forward_pass_is_told():
     assert "dx: belongs to another forward pass: it is right once y is." in str(report)
 
 
+def test_beside_an_unknown_y_gradients_of_the_right_one_are_told_whatever_their_epsilon():
+    report = check(lambda *given: (forward(*given)[0] ** 3, forward(*given)[1]))
+    assert report.mistakes == {"y": ()} | dict.fromkeys(
+        ("dx", "dgamma", "dbeta"), ("of the right y",)
+    )
+
+
 def test_a_mistake_is_named_beside_a_wrong_forward_pass():
     report = check(
         lambda *given: (forward(*given)[0] - given[2], forward(*given)[1]),

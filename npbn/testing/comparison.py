@@ -192,15 +192,16 @@ class _Pairs:
 
 
 def _is_clear(slopes: Array, jumps: Array, claimed: Array, tolerance: float, floor: float) -> Array:
-    """Where a glance, which is off by some 1e-9, shows that a claim is right or wrong, and no kink.
+    """Where a glance, which is off by some 1e-9, will do: no kink, and a claim that is right.
 
-    An all too wrong claim is one that is NaN, too.
+    Where one claim is all too wrong, or NaN, an array is wrong: for the others a glance will do.
     """
     scale = max(_largest(slopes), floor)
     with np.errstate(invalid="ignore"):
         differences = abs(slopes - claimed)
-    is_right, is_wrong = differences <= 0.1 * tolerance * scale, ~(differences <= 1e-2 * scale)
-    return (is_right | is_wrong) & (jumps <= 1e-3 * scale)
+    is_smooth, is_right = jumps <= 1e-3 * scale, differences <= 0.1 * tolerance * scale
+    is_wrong = (is_smooth & ~(differences <= 1e-2 * scale)).any()
+    return is_smooth & (is_right | is_wrong)
 
 
 def _found(pairs: _Pairs, kinks: int, floor: float, claim: Array) -> Found:

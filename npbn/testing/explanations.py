@@ -9,10 +9,10 @@ import numpy as np
 
 from npbn._checks import Array
 from npbn.testing.diagnosis import Changes, Diagnosis, Explanation, Look, exchanged, misshapen
-from npbn.testing.epsilon import found_out, rounded, solved
 from npbn.testing.functions import Arrays, is_close
-from npbn.testing.likeness import first_place, likeness
+from npbn.testing.likeness import described, first_place
 from npbn.testing.mistake import Mistake, Pieces, in_gradients
+from npbn.testing.own_epsilon import found_out, rounded, solved
 from npbn.testing.truth import Run, Truth, error_of
 
 
@@ -142,7 +142,10 @@ class Explanations:
             look = Look(truth.pieces(run.arrays, dy), run.given)
             diagnosis = dataclasses.replace(diagnosis, looks=[look])
         bases: list[Changes] = [(), self._forward] if self._forward else [()]
-        if not truth.y_is_right and any(diagnosis.is_made(name, *base) for base in bases):
+        if not truth.y_is_right and (
+            any(diagnosis.is_made(name, *base) for base in bases)
+            or self._another_epsilon(name, runs)
+        ):
             return Explanation(
                 (f"of the right {self._result}",),
                 f"belongs to another forward pass: it is right once {self._result} is",
@@ -191,7 +194,7 @@ class Explanations:
         pieces = truth.pieces(truth.main.arrays)
         x_hat = pieces.x_hat if "x_hat" in pieces.steps else None
         bound = truth.tolerances[name]
-        looks_like = likeness(given, right, self._factors(pieces), x_hat, bound)
+        looks_like = described(given, right, self._factors(pieces), x_hat, bound)
         place = first_place(given, right, bound)
         if place is None:
             other = "one row less" if truth.fewer_rows else "another scale"

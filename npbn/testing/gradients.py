@@ -14,7 +14,7 @@ from npbn.numerics.read_only_mapping import ReadOnlyMapping
 from npbn.testing.comparison import Found, LayerProbe, Scalar, compare
 from npbn.testing.diagnosis import Explanation
 from npbn.testing.layer_mistakes import of_layer, of_network
-from npbn.testing.likeness import likeness
+from npbn.testing.likeness import described
 from npbn.testing.report import GradientReport
 
 
@@ -139,7 +139,7 @@ def _explained(
     given = {name: each.given for name, each in wrong.items() if not name.startswith("loss: ")}
     known = of_layer(layer, probe, dy, given)
     unknown = {
-        name: Explanation((), likeness(array, wrong[name].numeric, {}, None, tolerance))
+        name: Explanation((), described(array, wrong[name].numeric, {}, None, tolerance))
         for name, array in given.items()
     }
     return unknown | known

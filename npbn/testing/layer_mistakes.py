@@ -12,9 +12,9 @@ from npbn.network import Sequential
 from npbn.testing.cases import CASES
 from npbn.testing.comparison import LayerProbe
 from npbn.testing.diagnosis import Diagnosis, Explanation, Look
-from npbn.testing.epsilon import solved
 from npbn.testing.functions import Arrays, is_close
 from npbn.testing.like import KNOWN, Like
+from npbn.testing.own_epsilon import solved
 
 ROUNDING = 1e-9
 

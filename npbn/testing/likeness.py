@@ -7,7 +7,7 @@ import numpy as np
 from npbn._checks import Array
 
 
-def likeness(
+def described(
     given: Array,
     true: Array,
     factors: Mapping[str, Array],

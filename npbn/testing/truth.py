@@ -11,10 +11,10 @@ from npbn._checks import Array
 from npbn.testing.arguments import near
 from npbn.testing.comparison import ENTRIES, compare
 from npbn.testing.diagnosis import mended_shapes
-from npbn.testing.epsilon import found_out, rounded, solved
 from npbn.testing.functions import Arrays, Functions
 from npbn.testing.like import Like
 from npbn.testing.mistake import Pieces
+from npbn.testing.own_epsilon import found_out, rounded, solved
 
 # Arrays of so many values in all are differentiated throughout.
 ALL = 2000
