@@ -122,8 +122,8 @@ class GradientReport(Report):
     zeros: frozenset[str]
     tolerance: float
     description: str
-    given: Mapping[str, Array]
-    numeric: Mapping[str, Array]
+    given: Mapping[str, Array] = dataclasses.field(compare=False)
+    numeric: Mapping[str, Array] = dataclasses.field(compare=False)
     mistakes: Mapping[str, tuple[str, ...]]
     explanations: Mapping[str, str]
 
@@ -212,9 +212,9 @@ class DerivationReport(Report):
     zeros: frozenset[str]
     mistakes: Mapping[str, tuple[str, ...]]
     explanations: Mapping[str, str]
-    given: Mapping[str, Any]
-    expected: Mapping[str, Array]
-    dy: Array
+    given: Mapping[str, Any] = dataclasses.field(compare=False)
+    expected: Mapping[str, Array] = dataclasses.field(compare=False)
+    dy: Array = dataclasses.field(compare=False, repr=False)
     epsilon: float | None
     description: str
 
