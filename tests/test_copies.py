@@ -167,4 +167,5 @@ def test_it_prints_as_a_dict_with_the_shapes_of_arrays():
     assert str(network.slices) == str(dict(network.slices))
     assert str(ReLU().state) == "{}"
     report = gradient_check(BatchNorm(6), X[:8])
-    assert f"errors={dict(report.errors)}, kinks={dict(report.kinks)}" in repr(report)
+    assert str(report.errors) == str(dict(report.errors))
+    assert repr(report) == str(report)

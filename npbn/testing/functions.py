@@ -140,7 +140,7 @@ class Functions(Probe):
         self.tell(
             name,
             f"{name} is written into",
-            f"is written into by {by}, and others read it again: work on {what}",
+            f"is written into by {by}, where the caller may still need it: work on {what}",
         )
 
     def _checked_forward(self, returned: Any) -> tuple[Array, Any]:
@@ -189,7 +189,8 @@ class Functions(Probe):
         except ValueError:  # lists of different lengths
             array = np.array(None)
         if array.dtype.kind != "f":
-            raise TypeError(f"{by}: expected {name} as an array of floats, got {_kind(value)}")
+            came = "..., a blank to fill in" if value is ... else _kind(value)
+            raise TypeError(f"{by}: expected {name} as an array of floats, got {came}")
         return array
 
 

@@ -462,7 +462,9 @@ def _of_gamma(_mistake: Callable[..., Mistake]) -> list[Mistake]:
             dgamma=lambda p: p.dgamma * p.gamma,
         ),
         _mistake(
-            "dgamma is dbeta", "equals dbeta: it lacks the factor x_hat", dgamma=lambda p: p.dbeta
+            "dgamma is dbeta",
+            "equals dbeta: it lacks the factor x_hat, or the two are returned in the other order",
+            dgamma=lambda p: p.dbeta,
         ),
         _mistake(
             "dgamma with dbeta",
@@ -527,7 +529,8 @@ def _of_beta(_mistake: Callable[..., Mistake]) -> list[Mistake]:
         ),
         _mistake(
             "dbeta is dgamma",
-            "equals dgamma: beta is added, x_hat plays no part",
+            "equals dgamma: beta is added, x_hat plays no part, or the two are returned in the "
+            "other order",
             dbeta=lambda p: p.dgamma,
         ),
         _mistake(

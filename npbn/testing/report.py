@@ -44,6 +44,9 @@ class Report:
     def __str__(self) -> str:
         return "\n".join([self.description, *_lines(self.rows), *self.remarks, self.result])
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         rows = [
             (row.name, f"{row.error:.1e}", _shown(row.verdict), row.remark) for row in self.rows
@@ -85,7 +88,7 @@ def beside(given: Array, true: Array, place: tuple[int, ...] | None) -> str:
     return f"[{', '.join(map(str, place))}] is {given[place]:.6g}, not {true[place]:.6g}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GradientReport(Report):
     """What `gradient_check` found. ``bool(report)``: passed; ``str(report)``: a table.
 
@@ -98,8 +101,8 @@ class GradientReport(Report):
         derivative; they were left out.
     zeros : frozenset
         The arrays whose true gradient is 0 throughout (a bias before a batch norm, all that lies
-        before a dead ReLU): of these a backward pass that says 0 is right, and nothing else is
-        known. Where dx is one of them no gradient came through, and the check is not passed.
+        before a dead ReLU): a backward pass that says 0 is right there, and may be wrong
+        elsewhere. Where dx is one of them no gradient came through, and the check is not passed.
     given : Mapping
         For each array what backward said, in float64.
     numeric : Mapping
@@ -174,7 +177,7 @@ class GradientReport(Report):
         return self._agrees and not any(name.endswith("dx") for name in self.zeros)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class DerivationReport(Report):
     """What `check_derivation` found. ``bool(report)``: passed; ``str(report)``: a table.
 
@@ -214,7 +217,7 @@ class DerivationReport(Report):
     explanations: Mapping[str, str]
     given: Mapping[str, Any] = dataclasses.field(compare=False)
     expected: Mapping[str, Array] = dataclasses.field(compare=False)
-    dy: Array = dataclasses.field(compare=False, repr=False)
+    dy: Array = dataclasses.field(compare=False)
     epsilon: float | None
     description: str
 
@@ -240,8 +243,10 @@ class DerivationReport(Report):
         if error <= self.tolerances[name]:
             is_0 = name in self.zeros
             return Row(name, error, "not checked: its true gradient is 0" if is_0 else "ok", "")
-        place = self.places[name]
-        remark = beside(self.given[name], self.expected[name], place)
+        given, expected, place = self.given[name], self.expected[name], self.places[name]
+        if given.size and given.shape != expected.shape:
+            return Row(name, error, "WRONG", f"its shape is {given.shape}, not {expected.shape}")
+        remark = beside(given, expected, place)
         if np.isfinite(error) and self._is_right_at(name, place):
             remark = "with an x of another scale, or of fewer rows"
         return Row(name, error, "WRONG", remark)
