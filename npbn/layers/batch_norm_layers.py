@@ -44,7 +44,7 @@ class PopulationLayer(NormLayer):
         frozen: bool,
         dtype: DTypeLike,
     ) -> None:
-        """spread: the name of the second statistic."""
+        # spread: the name of the second statistic. A docstring here, all who inherit would show.
         super().__init__(features, center, scale, dtype)
         kind = checks.float_dtype("dtype", dtype)
         ones, zeros = np.ones(self.features, kind), np.zeros(self.features, kind)
@@ -197,7 +197,9 @@ class VarianceLayer(PopulationLayer):
 
     _training_only: tuple[str, ...] = ("momentum", "unbiased_population")
 
-    population_variance = ArrayAttribute("state", "That of the variance, (features,).")
+    population_variance = ArrayAttribute(
+        "state", "The running average of the variance, (features,)."
+    )
 
     def __init__(self, features: int, *, unbiased_population: bool, **settings: Any) -> None:
         super().__init__(features, "population_variance", **settings)

@@ -96,7 +96,9 @@ class BatchRenorm(PopulationLayer):
     # r and d that every pass takes; 0 until one has left its own there.
     _held: Array | None = None
 
-    population_std = ArrayAttribute("state", "That of the standard deviation, (features,).")
+    population_std = ArrayAttribute(
+        "state", "The running average of the standard deviation, (features,)."
+    )
 
     def __init__(
         self,

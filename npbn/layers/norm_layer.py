@@ -18,7 +18,7 @@ class NormLayer(Layer):
     beta = ArrayAttribute("parameters", "The shift, (features,); None without.")
 
     def __init__(self, features: int, center: bool, scale: bool, dtype: DTypeLike) -> None:
-        """Whoever inherits sets epsilon, once its own type is known."""
+        # Whoever inherits sets epsilon, once its own type is known.
         self.features = checks.integer("features", features, minimum=1)
         kind = checks.float_dtype("dtype", dtype)
         self.center = checks.flag("center", center)
