@@ -74,14 +74,24 @@ def test_a_perfect_accuracy_is_on_the_axes():
     assert heights(axes, 0.0, 1.0) == pytest.approx([0, 1], abs=1e-6)
 
 
-def test_legend_names_the_curves_in_the_lower_right():
-    axes = drawn(scale="linear")
-    axes.figure.draw_without_rendering()
-    legend = axes.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == list(CURVES)
-    box = legend.get_window_extent().transformed(axes.transAxes.inverted())
-    assert box.x0 > 0.5
-    assert box.y1 < 0.5
+def test_legend_names_the_curves_and_hides_none():
+    steps = np.arange(40)
+    learns, slowly, guesses = 1 - 0.9 * np.exp(-steps / 5), 0.1 + steps / 80, np.full(40, 0.1)
+    for without, with_norm in (
+        (guesses, learns),
+        (slowly, learns),
+        (guesses, slowly),
+        (guesses, 0.9 * learns),
+    ):
+        axes = drawn({"Without Batch Norm": without, "With Batch Norm": with_norm}, scale="linear")
+        axes.figure.draw_without_rendering()
+        legend = axes.get_legend()
+        names = [text.get_text() for text in legend.get_texts()]
+        assert names == ["Without Batch Norm", "With Batch Norm"]
+        box = legend.get_window_extent()
+        for line in axes.get_lines():
+            drawn_path = line.get_transform().transform_path(line.get_path())
+            assert not drawn_path.intersects_bbox(box, filled=False)
 
 
 @pytest.mark.parametrize("batches_per_sample", [1, 500, np.int64(50)])

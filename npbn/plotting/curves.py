@@ -76,7 +76,7 @@ def training_accuracies(
     axes.set_title("Validation Accuracy During Training")
     _lay_out(axes)
     _accuracy_axis(axes, scale)
-    axes.legend(loc="lower right" if scale == "linear" else "best")
+    axes.legend(loc="best")
     # .figure of a subfigure is the whole figure, and of a figure itself.
     return axes.figure.figure
 
