@@ -29,7 +29,7 @@ images.shape
 # %% [markdown]
 # ## One layer, by hand
 #
-# Eight feature maps of 60 images, normalized. A `BatchNorm` needs not be
+# Eight feature maps of 60 images, normalized. A `BatchNorm` need not be
 # told that these are images: it takes the statistics over all axes but
 # the last.
 
