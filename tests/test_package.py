@@ -4,6 +4,7 @@ import ast
 import configparser
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
@@ -164,6 +165,16 @@ def test_import_npbn_loads_numpy_alone():
 
 def test_public_names_can_be_imported():
     exec(f"from npbn import {PUBLIC_NAMES}")
+
+
+@pytest.mark.parametrize("name", [each for each in ROOMS if not each.startswith("_")])
+def test_help_shows_annotations_as_they_are_written(name):
+    """`dtype: DTypeLike`; without the __future__ import, all the types that NumPy makes of it."""
+    room = importlib.import_module(f"npbn.{name}")
+    for each in map(vars(room).get, getattr(room, "__all__", [])):
+        # Those of npbn.testing are still computed.
+        if callable(each) and not each.__module__.startswith("npbn.testing"):
+            assert not re.search(r"numpy\.(ndarray|_typing)", str(inspect.signature(each)))
 
 
 @EACH_MODULE

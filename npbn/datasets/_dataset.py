@@ -1,5 +1,7 @@
 """The form in which every data set is returned."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias

@@ -1,5 +1,7 @@
 """Batches without end, drawn without replacement within an epoch."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
@@ -17,7 +19,7 @@ def minibatches(
     labels: Array,
     batch_size: int,
     rng: np.random.Generator | np.random.SeedSequence | int | None,
-) -> "Minibatches":
+) -> Minibatches:
     """Batches (images, labels) without end, every one of batch_size rows.
 
     Each epoch shows every row once, in a fresh random order; where the rest of an epoch does not

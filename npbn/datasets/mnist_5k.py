@@ -1,5 +1,7 @@
 """5,000 digits of MNIST that come with the package: no file to find, no network."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 from pathlib import Path

@@ -1,5 +1,7 @@
 """One's own images: a folder of pictures, a CSV file, or arrays."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path

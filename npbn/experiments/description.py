@@ -1,5 +1,7 @@
 """What a training run is: a small frozen description, and the network that it starts from."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

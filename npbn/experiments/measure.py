@@ -1,5 +1,7 @@
 """From a description to a result: train, sample, test, and tell how it failed if it did."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from functools import cache

@@ -1,5 +1,7 @@
 """The results file: JSON lines, written as runs finish."""
 
+from __future__ import annotations
+
 import json
 import os
 import platform
@@ -48,7 +50,7 @@ class Record:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, line: str | bytes, kinds: Kinds = (Run, Result)) -> "Record":
+    def from_json(cls, line: str | bytes, kinds: Kinds = (Run, Result)) -> Record:
         """The record of a line; ValueError, KeyError or TypeError if it is none."""
         fields = json.loads(line)
         result = None if fields["result"] is None else _made(kinds[1], fields["result"])

@@ -1,5 +1,7 @@
 """Many runs side by side, their results kept as they finish."""
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import signal
@@ -180,7 +182,7 @@ def _performed(perform: Perform, run: Any) -> tuple[Any, dict[str, str]]:
     return perform(run), machine()
 
 
-def _pool(workers: int) -> "_Pool":
+def _pool(workers: int) -> _Pool:
     return _Pool(
         workers,
         # Spawned, as fork is not safe beside BLAS threads, and not there on every system.

@@ -1,5 +1,7 @@
 """Activation functions, each element by itself. x (..., D) is float32 or float64 throughout."""
 
+from __future__ import annotations
+
 from typing import Any, TypeVar
 
 import numpy as np

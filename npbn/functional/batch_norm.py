@@ -1,5 +1,7 @@
 """Batch normalization, fast: Ioffe & Szegedy 2015, Algorithms 1 and 2 and section 3."""
 
+from __future__ import annotations
+
 from math import prod
 from typing import Any
 
@@ -31,7 +33,7 @@ def batch_norm_forward(
     epsilon: float = 1e-3,
     mask: Array | None = None,
     out: Array | None = None,
-) -> "tuple[Array, BatchNormOperation | MaskedOperation]":
+) -> tuple[Array, BatchNormOperation | MaskedOperation]:
     """Normalize x over every axis but the last, then scale and shift.
 
     ::
@@ -89,7 +91,7 @@ def batch_norm_forward(
 
 @quiet()
 def batch_norm_backward(
-    dy: Array, cache: "BatchNormOperation | MaskedOperation", *, out: Array | None = None
+    dy: Array, cache: BatchNormOperation | MaskedOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta, the paper's six formulas simplified to three.
 
@@ -238,7 +240,7 @@ class BatchNormOperation(Operation):
     y_over_x = shows_infinity = True
 
     @staticmethod
-    def of(shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> "BatchNormOperation":
+    def of(shape: tuple[int, ...], dtype: np.dtype[Any], epsilon: float) -> BatchNormOperation:
         """The one for arrays of this shape and type."""
         large = prod(shape) > SMALL
         return (LargeBatchNormOperation if large else BatchNormOperation)(shape, dtype, epsilon)

@@ -1,5 +1,7 @@
 """Recurrent batch normalization, fast: an LSTM whose sums and cell are normalized at each step."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ def batch_norm_lstm_forward(
     last_only: bool = False,
     mask: Array | None = None,
     out: Array | None = None,
-) -> "tuple[Array, BatchNormLSTMOperation]":
+) -> tuple[Array, BatchNormLSTMOperation]:
     """The state h after each step, from h = 0 and c = 0.
 
     ::
@@ -95,7 +97,7 @@ def batch_norm_lstm_forward(
 
 @quiet()
 def batch_norm_lstm_backward(
-    dy: Array, cache: "BatchNormLSTMOperation", *, out: Array | None = None
+    dy: Array, cache: BatchNormLSTMOperation, *, out: Array | None = None
 ) -> tuple[Array, ...]:
     """The gradients, back through time: as those of an LSTM, and through the normalizations.
 
@@ -150,7 +152,7 @@ def batch_norm_lstm_inference_forward(
     last_only: bool = False,
     mask: Array | None = None,
     out: Array | None = None,
-) -> "tuple[Array, BatchNormLSTMInferenceOperation]":
+) -> tuple[Array, BatchNormLSTMInferenceOperation]:
     """The same with given statistics, those of the population: a row for each step.
 
     Steps beyond the S-th use the last row. What is returned and what is raised is as for
@@ -184,7 +186,7 @@ def batch_norm_lstm_inference_forward(
 
 @quiet()
 def batch_norm_lstm_inference_backward(
-    dy: Array, cache: "BatchNormLSTMInferenceOperation", *, out: Array | None = None
+    dy: Array, cache: BatchNormLSTMInferenceOperation, *, out: Array | None = None
 ) -> tuple[Array, ...]:
     """The gradients where the statistics are constants: da = dz * gamma / std.
 

@@ -1,5 +1,7 @@
 """Batch renormalization, fast: Ioffe 2017, Algorithm 1."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +82,7 @@ def batch_renorm_forward(
     *,
     epsilon: float = 1e-3,
     out: Array | None = None,
-) -> "tuple[Array, BatchRenormOperation]":
+) -> tuple[Array, BatchRenormOperation]:
     """Normalize x by the batch's statistics, correct that by r and d, then scale and shift.
 
     ::
@@ -126,7 +128,7 @@ def batch_renorm_forward(
 
 @quiet()
 def batch_renorm_backward(
-    dy: Array, cache: "BatchRenormOperation", *, out: Array | None = None
+    dy: Array, cache: BatchRenormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta; r and d are constants.
 

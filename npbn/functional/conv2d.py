@@ -1,5 +1,7 @@
 """Convolution over images, as matrix products over patches of them."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

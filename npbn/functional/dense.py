@@ -1,5 +1,7 @@
 """A fully connected layer, as three matrix products."""
 
+from __future__ import annotations
+
 from math import prod
 from typing import Any
 

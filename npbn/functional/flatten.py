@@ -1,5 +1,7 @@
 """Flattening: each image as one row of features. In a network it is a view, and costs nothing."""
 
+from __future__ import annotations
+
 from math import prod
 from typing import Any
 

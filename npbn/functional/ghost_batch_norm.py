@@ -1,5 +1,7 @@
 """Ghost batch normalization: Hoffer, Hubara & Soudry 2017, Algorithm 1."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ def ghost_batch_norm_forward(
     ghost_size: int,
     epsilon: float = 1e-3,
     out: Array | None = None,
-) -> "tuple[Array, GhostBatchNormOperation]":
+) -> tuple[Array, GhostBatchNormOperation]:
     """Cut x along its first axis into ghost batches, and normalize each by its own statistics.
 
     ::
@@ -69,7 +71,7 @@ def ghost_batch_norm_forward(
 
 @quiet()
 def ghost_batch_norm_backward(
-    dy: Array, cache: "GhostBatchNormOperation", *, out: Array | None = None
+    dy: Array, cache: GhostBatchNormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta: batch norm's of each ghost batch, the latter two's sums.
 

@@ -1,5 +1,7 @@
 """Group normalization, fast: Wu & He 2018."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from npbn import _checks as checks
@@ -18,7 +20,7 @@ def group_norm_forward(
     groups: int,
     epsilon: float = 1e-5,
     out: Array | None = None,
-) -> "tuple[Array, GroupNormOperation]":
+) -> tuple[Array, GroupNormOperation]:
     """Normalize each example over all places and the channels of a group, then scale and shift.
 
     ::
@@ -68,7 +70,7 @@ def group_norm_forward(
 
 @quiet()
 def group_norm_backward(
-    dy: Array, cache: "GroupNormOperation", *, out: Array | None = None
+    dy: Array, cache: GroupNormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
 

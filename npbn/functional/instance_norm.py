@@ -1,5 +1,7 @@
 """Instance normalization, fast: Ulyanov, Vedaldi & Lempitsky 2016."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from npbn.numerics.operation import check_backward
 @quiet()
 def instance_norm_forward(
     x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-5, out: Array | None = None
-) -> "tuple[Array, InstanceNormOperation]":
+) -> tuple[Array, InstanceNormOperation]:
     """Normalize each channel of each example over all places, then scale and shift each channel.
 
     ::
@@ -61,7 +63,7 @@ def instance_norm_forward(
 
 @quiet()
 def instance_norm_backward(
-    dy: Array, cache: "InstanceNormOperation", *, out: Array | None = None
+    dy: Array, cache: InstanceNormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
 

@@ -1,5 +1,7 @@
 """Layer normalization, fast: Ba, Kiros & Hinton 2016."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from npbn.numerics.operation import check_backward
 @quiet()
 def layer_norm_forward(
     x: Array, gamma: Array, beta: Array, *, epsilon: float = 1e-5, out: Array | None = None
-) -> "tuple[Array, LayerNormOperation]":
+) -> tuple[Array, LayerNormOperation]:
     """Normalize each row over the last axis, then scale and shift each feature.
 
     ::
@@ -61,7 +63,7 @@ def layer_norm_forward(
 
 @quiet()
 def layer_norm_backward(
-    dy: Array, cache: "LayerNormOperation", *, out: Array | None = None
+    dy: Array, cache: LayerNormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, gamma and beta.
 

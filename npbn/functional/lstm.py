@@ -1,5 +1,7 @@
 """Long short-term memory, step by step: one product for all inputs, one exp for all gates."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ def lstm_forward(
     last_only: bool = False,
     mask: Array | None = None,
     out: Array | None = None,
-) -> "tuple[Array, LSTMOperation]":
+) -> tuple[Array, LSTMOperation]:
     """The state h after each step, from h = 0 and c = 0.
 
     ::
@@ -74,7 +76,7 @@ def lstm_forward(
 
 @quiet()
 def lstm_backward(
-    dy: Array, cache: "LSTMOperation", *, out: Array | None = None
+    dy: Array, cache: LSTMOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
 

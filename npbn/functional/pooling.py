@@ -1,5 +1,7 @@
 """Pooling: of the pixels in each window the largest, or their mean; and the mean of an image."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from math import prod
 from typing import Any

@@ -1,5 +1,7 @@
 """RMS normalization, fast: Zhang & Sennrich 2019."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -18,7 +20,7 @@ from npbn.numerics.tape import repeated
 @quiet()
 def rms_norm_forward(
     x: Array, gamma: Array, *, epsilon: float = 1e-5, out: Array | None = None
-) -> "tuple[Array, RMSNormOperation]":
+) -> tuple[Array, RMSNormOperation]:
     """Divide each row by its root mean square, then scale each feature.
 
     ::
@@ -62,7 +64,7 @@ def rms_norm_forward(
 
 @quiet()
 def rms_norm_backward(
-    dy: Array, cache: "RMSNormOperation", *, out: Array | None = None
+    dy: Array, cache: RMSNormOperation, *, out: Array | None = None
 ) -> tuple[Array, Array]:
     """The gradients of x and gamma.
 

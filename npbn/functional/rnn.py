@@ -1,5 +1,7 @@
 """A recurrent layer, step by step, with one product for the inputs of all steps."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ def rnn_forward(
     last_only: bool = False,
     mask: Array | None = None,
     out: Array | None = None,
-) -> "tuple[Array, RNNOperation]":
+) -> tuple[Array, RNNOperation]:
     """The state h after each step, from h = 0.
 
     ::
@@ -65,7 +67,7 @@ def rnn_forward(
 
 @quiet()
 def rnn_backward(
-    dy: Array, cache: "RNNOperation", *, out: Array | None = None
+    dy: Array, cache: RNNOperation, *, out: Array | None = None
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients, back through time: from the last step to the first.
 

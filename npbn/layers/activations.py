@@ -1,5 +1,7 @@
 """The activation functions as layers: no parameters, nothing to keep but what backward needs."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

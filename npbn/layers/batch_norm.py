@@ -1,5 +1,7 @@
 """Batch normalization as a layer: gamma, beta and the population statistics."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """What layers that normalize with statistics of the batch have in common."""
 
+from __future__ import annotations
+
 import inspect
 import math
 from abc import abstractmethod

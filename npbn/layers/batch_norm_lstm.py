@@ -1,5 +1,7 @@
 """Recurrent batch normalization as a layer: an LSTM with population statistics of each step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Batch renormalization as a layer: batch norm that trains on what inference computes."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Convolution over images as a layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -115,7 +117,7 @@ class Conv2D(WindowLayer):
     def _takes_features(self) -> int:
         return self.in_channels
 
-    def scaled(self, scale: Array, shift: Array) -> "Conv2D":
+    def scaled(self, scale: Array, shift: Array) -> Conv2D:
         weight = (self.weight * scale).astype(self.weight.dtype)
         result = Conv2D(
             self.in_channels,

@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -87,7 +89,7 @@ class Dense(Layer):
     def _takes_features(self) -> int:
         return self.in_features
 
-    def scaled(self, scale: Array, shift: Array) -> "Dense":
+    def scaled(self, scale: Array, shift: Array) -> Dense:
         weight = (self.weight * scale).astype(self.weight.dtype)
         result = Dense(self.in_features, self.out_features, weight=weight)
         result.bias[...] = shift + (0 if self.bias is None else self.bias * scale)

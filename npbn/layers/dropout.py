@@ -1,5 +1,7 @@
 """Dropout as a layer: active in training only."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Flattening as a layer."""
 
+from __future__ import annotations
+
 from math import prod
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Ghost batch normalization as a layer: the batch's statistics, of a few rows at a time."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

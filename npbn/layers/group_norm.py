@@ -1,5 +1,7 @@
 """Group normalization as a layer: it holds gamma and beta."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What layers of images (N, H, W, C) have in common."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from npbn import _checks as checks

@@ -1,5 +1,7 @@
 """Layer: the base of all layers, and of a reader's own."""
 
+from __future__ import annotations
+
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +52,7 @@ class Layer(checks.Settings):
     _gradients: Mapping[str, Array] = ReadOnlyMapping({})
     _state: Mapping[str, Array] = ReadOnlyMapping({})
     _running_average: RunningAverage | None = None
-    _owner: weakref.ref["Layer"] | None = None
+    _owner: weakref.ref[Layer] | None = None
     # What a layer of one's own keeps for its backward pass.
     cache: Any = None
     # The passes of a plan that a layer of the package goes back through: (plan, first, end).
@@ -97,7 +99,7 @@ class Layer(checks.Settings):
         """(scale, shift), float64, each (D,), if in inference y = scale * x + shift; else None."""
         return None
 
-    def scaled(self, scale: Array, shift: Array) -> "Layer | None":
+    def scaled(self, scale: Array, shift: Array) -> Layer | None:
         """A layer with y = scale * (y of this one) + shift in inference, if one can be made."""
         return None
 
@@ -271,11 +273,11 @@ class Layer(checks.Settings):
                 vars(each)["_pending"] = None
 
     @property
-    def _units(self) -> tuple["Layer", ...]:
+    def _units(self) -> tuple[Layer, ...]:
         """The layers that a list of layers consists of: itself; of a network, those in it."""
         return (self,)
 
-    def _folded(self) -> "Layer":
+    def _folded(self) -> Layer:
         """A copy, in which each BatchNorm is folded into what is right before it."""
         return copy.deepcopy(self)
 
@@ -294,7 +296,7 @@ class Layer(checks.Settings):
         return f"layer {self._path}, {self!r}" if self._path else repr(self)
 
     @property
-    def _leaves(self) -> tuple["Layer", ...]:
+    def _leaves(self) -> tuple[Layer, ...]:
         """The layers that are run one after another: itself; of a network, those in it."""
         return (self,)
 
@@ -388,7 +390,7 @@ class Layer(checks.Settings):
         }
         return ReadOnlyMapping({**own, **inner})
 
-    def _layers_within(self) -> dict[str, "Layer"]:
+    def _layers_within(self) -> dict[str, Layer]:
         """The layers within, by name."""
         return dict(self._in_attributes(Layer))
 

@@ -1,5 +1,7 @@
 """Long short-term memory as a layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What layers have in common that scale and shift what they have normalized."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

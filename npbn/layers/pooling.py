@@ -1,5 +1,7 @@
 """Pooling of images as layers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

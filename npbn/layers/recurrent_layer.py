@@ -1,5 +1,7 @@
 """What layers of sequences (N, T, D) have in common."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import DTypeLike
 

@@ -1,5 +1,7 @@
 """RMS normalization as a layer: it holds gamma."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The recurrent layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The lesson's functions, less the session."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from npbn import _checks as checks

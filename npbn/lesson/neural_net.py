@@ -1,5 +1,7 @@
 """The lesson's network class, less the session."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache

@@ -1,5 +1,7 @@
 """The figures that the lesson reports, one random draw each."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from functools import cache

@@ -1,5 +1,7 @@
 """What is made of a list of layers."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any
 

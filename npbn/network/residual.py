@@ -1,5 +1,7 @@
 """Residual: layers whose input is added to their output."""
 
+from __future__ import annotations
+
 import weakref
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Sequential: layers one after another, their parameters in one vector, itself a layer."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -447,7 +449,7 @@ class Sequential(LayerList):
             checks.kept_rows("mask", mask, (len(images), *np.shape(mask)[1:]))
         recompute_population(self._leaves, images, batch_size, mask)
 
-    def fold_batch_norm(self) -> "Sequential":
+    def fold_batch_norm(self) -> Sequential:
         """A network for inference with each BatchNorm folded into the Dense right before it.
 
         Its outputs are this network's with population statistics, to rounding. Other layers stay as

@@ -1,5 +1,7 @@
 """Adam: the direction is the mean gradient over its usual size."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

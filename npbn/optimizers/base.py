@@ -1,5 +1,7 @@
 """What all optimizers share: one update of two vectors, checked, piece by piece."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import math

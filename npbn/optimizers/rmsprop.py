@@ -1,5 +1,7 @@
 """RMSProp: the direction is the gradient over its usual size."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from npbn._checks import Array, Setting, number

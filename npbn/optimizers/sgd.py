@@ -1,5 +1,7 @@
 """Gradient descent: the direction is the gradient, or what momentum makes of it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from npbn._checks import Array, Setting, flag, number

@@ -1,5 +1,7 @@
 """Activation functions, each element by itself."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Batch normalization as the paper states it: Ioffe & Szegedy 2015."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """Recurrent batch normalization, as Cooijmans et al. 2016 state it: an LSTM normalized in time."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """Batch renormalization as the paper states it: Ioffe 2017, Algorithm 1."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

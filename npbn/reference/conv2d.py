@@ -1,5 +1,7 @@
 """Convolution over images: its equations, as sums over the places of the kernel."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

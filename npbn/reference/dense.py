@@ -1,5 +1,7 @@
 """A fully connected layer: every output is a weighted sum of all inputs."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray

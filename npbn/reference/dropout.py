@@ -1,5 +1,7 @@
 """Dropout: a random share of the values is set to 0 in training (Srivastava et al. 2014)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

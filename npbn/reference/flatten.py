@@ -1,5 +1,7 @@
 """Flattening: each image as one row of features."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from numpy.typing import NDArray

@@ -1,5 +1,7 @@
 """Ghost batch normalization as its authors state it: Hoffer, Hubara & Soudry 2017."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Group normalization: Wu & He 2018."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Instance normalization: Ulyanov, Vedaldi & Lempitsky 2016."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Layer normalization: Ba, Kiros & Hinton 2016."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Losses: a number for the whole batch, and its gradient."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

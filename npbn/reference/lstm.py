@@ -1,5 +1,7 @@
 """Long short-term memory: a cell that gates write, keep and read."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

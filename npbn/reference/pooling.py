@@ -1,5 +1,7 @@
 """Pooling: its equations, over the places of a window."""
 
+from __future__ import annotations
+
 from math import prod
 from typing import Any, NamedTuple
 

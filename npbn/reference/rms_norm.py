@@ -1,5 +1,7 @@
 """RMS normalization: each row is divided by its root mean square (Zhang & Sennrich 2019)."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """A recurrent layer: the state of every step is made of x and of the state before it."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

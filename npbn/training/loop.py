@@ -1,5 +1,7 @@
 """The training loop: sampling, a progress bar, interruption, divergence, checkpoints."""
 
+from __future__ import annotations
+
 import math
 import os
 import time
