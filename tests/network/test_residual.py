@@ -555,6 +555,7 @@ def test_where_a_readers_layer_decides_the_shape_the_pass_looks_at_it():
         def backward(self, dy):
             return np.concatenate([dy, np.zeros_like(dy[..., :1])], -1)
 
+    assert Residual([Dense(3, 4, rng=0), Dense(4, 3, rng=1)]).output_shape((5, 3)) == (5, 3)
     block = Residual([Dense(3, 4, rng=0), FirstThree()])
     network = Sequential([block, Dense(3, 2, rng=1)])
     assert network.output_shape((5, 3)) == (5, 2)
