@@ -136,6 +136,7 @@ def test_any_layer_can_be_shown_and_nothing_moves(dtype):
     assert frozen(network, optimizer) == before
     text = str(tape)
     assert "layer.forward(x, training=True, statistics='batch')" in text
+    assert "layer.backward(" in text
     assert "random(dtype=np.float32, out=drawn)" in text
     assert max(map(len, text.splitlines())) <= 100
     not_run = [block.title for block in tape.blocks if not block.runs]

@@ -547,6 +547,12 @@ def test_layers_that_change_the_shape(makes, in_network, readers):
             call(x)
 
 
+def test_a_layer_within_that_takes_no_such_x_is_named_once():
+    network = Sequential([Dense(3, 3, rng=0), Residual([Dense(4, 4, rng=1)])])
+    with pytest.raises(ValueError, match=r"^layer 1\.0, Dense\(4, 4\): expected "):
+        network.output_shape((5, 3))
+
+
 def test_where_a_readers_layer_decides_the_shape_the_pass_looks_at_it():
     class FirstThree(Layer):
         def forward(self, x):
