@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from npbn import (
+    SGD,
     Adam,
     BatchNorm,
     Dense,
@@ -84,6 +85,14 @@ def test_the_best_parameters_are_kept_while_training_goes_on(network, history, h
 def test_an_optimizers_state_is_copied(network, optimizer, history, how):
     assert_equal(COPIES[how](optimizer.state), optimizer.state)
     assert set(optimizer.state) == {"mean", "mean_square"}
+
+
+def test_a_pickled_optimizer_is_what_it_remembers_without_the_network():
+    wide = Sequential([Dense(600, 50, rng=0)])
+    for optimizer, vectors in ((Adam(0.1, max_norm=1.0), 2), (SGD(0.1), 0)):
+        wide.backward(wide.forward(np.ones((3, 600), np.float32), training=True))
+        optimizer.step(wide)
+        assert len(pickle.dumps(optimizer)) < (vectors + 0.1) * wide.parameter_vector.nbytes
 
 
 @how_to_copy

@@ -9,7 +9,18 @@ from html_tables import check_is_plain
 from shared import MODES, frozen
 
 from npbn import Sequential, gradient_check, reference
-from npbn.layers import BatchNorm, Dense, Dropout, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from npbn.layers import (
+    BatchNorm,
+    BatchNormLSTM,
+    Dense,
+    Dropout,
+    GhostBatchNorm,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 
 
 def batch(shape=(6, 3), seed=1, dtype=np.float64):
@@ -427,6 +438,20 @@ def test_two_values_a_feature_are_refused_with_the_reason(make_layer, shape, mod
     layer = make_layer()
     with pytest.raises(ValueError, match=r"\): got two values a feature.*-1 and 1, whatever x is"):
         gradient_check(layer, batch(shape), **mode)
+
+
+@pytest.mark.parametrize(
+    ("make_layer", "shape"),
+    [
+        (lambda: BatchNormLSTM(3, 4, steps=5, rng=0), (2, 5, 3)),
+        (lambda: GhostBatchNorm(3, ghost_size=2), (6, 3)),
+    ],
+    ids=["a step's", "a ghost batch's"],
+)
+def test_two_values_a_statistic_are_refused_also_where_x_has_more(make_layer, shape):
+    with pytest.raises(ValueError, match=r"\): got two values a feature"):
+        gradient_check(make_layer(), batch(shape))
+    assert gradient_check(make_layer(), batch((9, *shape[1:])), statistics="population")
 
 
 def test_one_value_a_feature_is_refused_with_the_reason():

@@ -111,6 +111,22 @@ def test_its_print_is_a_page_wide_and_counts_the_calls():
     assert [line.source for line in tape.blocks[-2].lines] == ["np.matmul(x.T, dy, out=dweight)"]
 
 
+def test_loss_and_update_are_written_in_a_students_names():
+    network = Sequential([Dense(3, 2, rng=0)])
+    optimizer = Adam(0.1, weight_decay=0.1, max_norm=1.0)
+    tape = network.tape(*batch(4, 3, 2), optimizer=optimizer)
+    names = {block.title: " ".join(line.source for line in block.lines) for block in tape.blocks}
+    assert list(names) == [
+        "layer 0, forward: Dense(3, 2)",
+        "softmax cross entropy, and its gradient",
+        "layer 0, backward: Dense(3, 2)",
+        "update, Adam(learning_rate=0.1, weight_decay=0.1, max_norm=1.0)",
+    ]
+    _, loss, _, update = (set(re.findall(r"\b[a-z]\w*\b", each)) for each in names.values())
+    assert {"logits", "labels", "dlogits", "largest", "losses"} <= loss
+    assert {"parameters", "gradients", "decay", "mean", "mean_square", "work"} <= update
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_layer_can_be_shown_and_nothing_moves(dtype):
     network, optimizer = of_all_layers(dtype), Adam(0.01, weight_decay=0.1, max_norm=1.0)
@@ -120,6 +136,7 @@ def test_any_layer_can_be_shown_and_nothing_moves(dtype):
     assert frozen(network, optimizer) == before
     text = str(tape)
     assert "layer.forward(x, training=True, statistics='batch')" in text
+    assert "layer.backward(" in text
     assert "random(dtype=np.float32, out=drawn)" in text
     assert max(map(len, text.splitlines())) <= 100
     not_run = [block.title for block in tape.blocks if not block.runs]

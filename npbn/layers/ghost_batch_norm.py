@@ -127,7 +127,7 @@ class GhostBatchNorm(VarianceLayer):
         # One step for each ghost batch is one step with these shares, and the momentum to the power
         # of their number.
         momentum = 1.0 if self.momentum is None else self.momentum
-        shares = momentum ** np.arange(len(sizes), dtype=np.float64)[::-1]
+        shares = momentum ** np.arange(len(sizes))[::-1]
         shares /= shares.sum()
         # The pass corrects for a full ghost batch; what is left for a smaller one is in its weight.
         full = self._correction(max(values))

@@ -166,19 +166,18 @@ def _advice(error: str, layer: "Layer", direction: str) -> str | None:
             "x is read again by others and must stay as it is: make a new array, y = 2 * x say, or "
             "begin with x = x.copy()"
         )
-    if direction == "forward" or not layer.gradients:
+    if direction == "forward":
         return None
-    name = next(iter(layer.gradients))
     kept = re.match(r"'(.*)': these names keep their values", error)
-    if kept or "does not support item assignment" in error:
-        name = kept[1] if kept else name
-        return f"write into the array, self.gradients[{name!r}][...] = ..."
-    if shapes := re.search(r"could not broadcast .* into shape (\(.*\))", error):
-        same = [each for each, array in layer.gradients.items() if str(array.shape) == shapes[1]]
+    if kept and kept[1] in layer.gradients:
+        return f"write into the array, self.gradients[{kept[1]!r}][...] = ..."
+    into = re.search(r"could not broadcast .* into shape (\(.*\))", error)
+    shape = into[1] if into else None
+    same = [name for name, array in layer.gradients.items() if str(array.shape) == shape]
+    if same:
         return (
-            f"a gradient has its parameter's shape, that of {' and '.join(same) or name} is "
-            f"{shapes[1]}: sum over the rows, self.gradients[{(same or [name])[0]!r}][...] = "
-            "(...).sum(0)"
+            f"a gradient has its parameter's shape, that of {' and '.join(same)} is {shape}: sum "
+            f"over the rows, self.gradients[{same[0]!r}][...] = (...).sum(0)"
         )
     return None
 

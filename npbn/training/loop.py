@@ -281,11 +281,9 @@ def _measured(run: Run, samples: dict[str, Data]) -> dict[str, float | None]:
 
 def _shown(found: dict[str, float | None]) -> str:
     """What a progress bar says of a sample."""
-    for name in ("validation", "training"):
-        if f"{name}_losses" in found:
-            accuracy, loss = found[f"{name}_accuracies"], found[f"{name}_losses"]
-            return f"{name} loss {loss:.4g}" if accuracy is None else f"{name} {accuracy:.4f}"
-    return ""
+    name = "validation" if "validation_losses" in found else "training"
+    accuracy, loss = found[f"{name}_accuracies"], found[f"{name}_losses"]
+    return f"{name} loss {loss:.4g}" if accuracy is None else f"{name} {accuracy:.4f}"
 
 
 def _says_stop(answer: object) -> bool:

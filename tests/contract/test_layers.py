@@ -1,6 +1,7 @@
 """What every layer promises, whatever it computes: gradients, who owns an array, copies, modes."""
 
 import copy
+import inspect
 import pickle
 import re
 
@@ -55,6 +56,41 @@ def test_every_layer_has_a_case_and_is_exported():
     assert set(layers.__all__) == own | {"Layer"}
     assert own <= set(npbn.__all__)
     assert all(getattr(npbn, name) is getattr(layers, name) for name in layers.__all__)
+
+
+# What it is made of
+
+SIZES = ("in_features", "out_features", "features", "units", "in_channels", "filters", "groups")
+SIZES += ("kernel_size", "size", "stride", "dilation", "ghost_size", "steps")
+SETTINGS = {"stride": 4, "padding": 1, "dilation": 2, "count_padding": True, "last_only": True}
+SETTINGS |= {"center": False, "scale": False, "use_bias": False, "epsilon": 0.25, "momentum": 0.5}
+SETTINGS |= {"unbiased_population": True, "frozen": True, "negative_slope": 0.5}
+
+
+def remade(layer, **changed):
+    """Another of its kind and sizes, with what is changed."""
+    arguments = inspect.signature(type(layer)).parameters
+    needed = (name for name, each in arguments.items() if each.default is each.empty)
+    return type(layer)(**{name: getattr(layer, name) for name in needed} | changed)
+
+
+def arguments_of(layer, names):
+    return [name for name in names if name in inspect.signature(type(layer)).parameters]
+
+
+def test_no_size_is_0(subject):
+    layer = subject.new()
+    for name in arguments_of(layer, SIZES):
+        with pytest.raises(ValueError, match=f"^{name}: expected "):
+            remade(layer, **{name: 0})
+
+
+def test_what_it_prints_is_what_one_types(subject):
+    layer = subject.new()
+    for name in arguments_of(layer, SETTINGS):
+        text = repr(remade(layer, **{name: SETTINGS[name]}))
+        assert f", {name}={SETTINGS[name]!r}" in text or f"({name}={SETTINGS[name]!r}" in text
+        assert repr(eval(text, vars(npbn))) == text
 
 
 # What every layer computes
@@ -235,7 +271,9 @@ def test_a_copy_is_a_layer_of_its_own(subject, make_copy):
     assert type(other) is type(layer)
     assert repr(other) == repr(layer)
     assert_same_arrays(other, layer)
-    with pytest.raises(RuntimeError, match="backward without a forward pass"):
+    with pytest.raises(
+        RuntimeError, match=r"backward without a forward pass.*: call forward again$"
+    ):
         other.backward(dy)
     # The copy goes its own way, with the same random numbers; the layer's pending backward stays.
     x = subject.batch(seed=9)

@@ -56,6 +56,14 @@ def test_an_operation_does_with_arrays_as_it_says(subject, shape, mode, dtype):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_pass_is_made_in_the_type_of_x(subject, mode, dtype):
+    layer = subject.filled(dtype)
+    each = layer.at_work(subject.batch(dtype).shape, np.dtype(dtype), mode)
+    assert each.operation.dtype == dtype
+    assert all(array.dtype == dtype for array in each.given() if array.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
 @with_shapes(10_000)
 def test_an_infinity_that_is_said_to_show_shows(subject, shape, mode):
     layer = subject.filled(np.float64, shape)

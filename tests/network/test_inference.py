@@ -83,6 +83,9 @@ def test_no_statistics_named_are_the_populations():
     np.testing.assert_array_equal(found, expected)
     data = batch(), labels()
     assert network.accuracy(*data, statistics=None) == network.accuracy(*data)
+    found = network.layer_by_layer(batch(), statistics=None)
+    for run, expected in zip(found, network.layer_by_layer(batch()), strict=True):
+        np.testing.assert_array_equal(run.y, expected.y)
 
 
 def test_one_image_with_its_own_statistics_says_nothing():

@@ -5,7 +5,18 @@ import pytest
 from shared import COPIES
 from small_network import Residual, Within, batch, gradients, labels
 
-from npbn import SGD, BatchNorm, Dense, ReLU, Sequential, Tanh, fit, functional, gradient_check
+from npbn import (
+    SGD,
+    BatchNorm,
+    Dense,
+    ReLU,
+    Sequential,
+    Tanh,
+    fit,
+    functional,
+    gradient_check,
+    training_steps,
+)
 
 
 class Pictures(Sequential):
@@ -63,11 +74,45 @@ def test_it_is_trained_and_checked_as_written(make):
     assert history.final_validation_accuracy == network.accuracy(*data)
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_it_is_trained_under_the_callers_settings_of_numpys_errors(direction):
+    class Dividing(Sequential):
+        def forward(self, x, training=False):
+            self.divide("forward")
+            return super().forward(x, training)
+
+        def backward(self, dy):
+            self.divide("backward")
+            return super().backward(dy)
+
+        def divide(self, where):
+            if where == direction:
+                np.ones(1) / np.zeros(1)
+
+    network, data = Dividing(layers()), (batch(60), labels(60))
+    with np.errstate(divide="ignore"):
+        steps = training_steps(network, data, optimizer=SGD(0.1), steps=1)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        next(steps)
+
+
 def test_where_it_diverges_it_is_named():
     network, data = Pictures(layers()), (pictures(60), labels(60))
     network.layers[3].weight[0] = np.nan
     with pytest.raises(RuntimeError, match=r"began in Pictures\(.*its 3.weight no longer finite"):
         fit(network, data, optimizer=SGD(0.1), steps=1)
+
+
+def test_within_another_it_is_printed_as_a_layer_of_which_no_shape_is_known():
+    lines = [line.split("  ") for line in str(PLACES["within another"]()).splitlines()[-8:]]
+    found = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert found[1] == ["0", repr(Pictures(layers())), "(N, ?)", "63"]
+    assert [row[:1] + row[2:] for row in found[2:6]] == [
+        ["0.0", "35"],
+        ["0.1", "10"],
+        ["0.2", "0"],
+        ["0.3", "18"],
+    ]
 
 
 def test_what_would_ignore_it_is_refused():

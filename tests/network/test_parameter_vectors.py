@@ -128,6 +128,13 @@ def test_its_table():
         "8 parameters, float32",
     ]
     assert "0  Dense(6, 5, use_bias=False)  (N, 5)" in str(small())
+    nested = Sequential([Sequential([Dense(6, 5), Identity()]), ReLU()])
+    assert [line.split() for line in str(nested).splitlines()[1:-1]] == [
+        ["0", "Sequential([...])", "(N,", "?)", "35"],
+        ["0.0", "Dense(6,", "5)", "(N,", "5)", "35"],
+        ["0.1", "Identity()", "(N,", "?)", "0"],
+        ["1", "ReLU()", "(N,", "?)", "0"],
+    ]
     assert str(Sequential([ReLU()])).endswith("\n0 parameters, no type")
     assert repr(Sequential([ReLU(), Tanh()])) == "Sequential([ReLU(), Tanh()])"
 

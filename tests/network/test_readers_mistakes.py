@@ -149,17 +149,79 @@ def test_a_value_error_of_the_readers_own_stays_as_it_is():
         both_passes(Sequential([Refusing(6)]))
 
 
-def test_the_gradient_that_was_replaced_is_the_one_named():
-    class Shift(Scale):
-        def __init__(self):
-            super(Scale, self).__init__({"scale": np.ones(6), "shift": np.zeros(6)})
+class Several(Layer):
+    """Of two parameters of one shape, and one of another."""
 
+    def __init__(self):
+        parameters = {"bias": np.zeros(3), "scale": np.ones(6), "shift": np.zeros(6)}
+        super().__init__(parameters, state={"count": np.zeros(6)})
+
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def raised_by(kind):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        both_passes(Sequential([kind()]).astype(np.float32))
+    return str(caught.value)
+
+
+def test_the_gradient_that_was_replaced_is_the_one_named():
+    class Replacing(Several):
         def backward(self, dy):
             self.gradients["shift"] = dy.sum(0)
-            return super().backward(dy)
 
-    with pytest.raises(TypeError, match=r": write into the array, self\.gradients\['shift'\]"):
-        gradient_check(Shift(), batch())
+    assert raised_by(Replacing) == (
+        "layer 0, Replacing(): backward: 'shift': these names keep their values: write into the "
+        "array, self.gradients['shift'][...] = ..."
+    )
+
+
+def test_the_gradients_that_have_the_shape_are_the_ones_named():
+    class Unsummed(Several):
+        def backward(self, dy):
+            self.gradients["shift"][...] = dy
+
+    assert raised_by(Unsummed) == (
+        "layer 0, Unsummed(): backward: could not broadcast input array from shape (8,6) into "
+        "shape (6,): a gradient has its parameter's shape, that of scale and shift is (6,): sum "
+        "over the rows, self.gradients['scale'][...] = (...).sum(0)"
+    )
+
+
+def test_what_is_no_gradient_gets_no_advice_about_gradients():
+    class Forward(Several):
+        def forward(self, x):
+            self.state["count"][...] = x
+
+    class Work(Several):
+        def backward(self, dy):
+            np.empty(4)[...] = dy
+
+    class State(Several):
+        def backward(self, dy):
+            self.state["count"] = dy
+
+    class Item(Several):
+        def backward(self, dy):
+            dy.shape[0] = 8
+
+    class Bare(Layer):
+        def forward(self, x):
+            return x
+
+        def backward(self, dy):
+            np.empty(6)[...] = dy
+
+    for kind in (Forward, Work, State, Item, Bare):
+        said = raised_by(kind)
+        assert "gradient" not in said, said
+    assert raised_by(State).endswith(
+        "keep their values: write into the array, ['count'][...] = value"
+    )
 
 
 def test_what_forward_kept_is_taken_once():

@@ -547,6 +547,27 @@ def test_layers_that_change_the_shape(makes, in_network, readers):
             call(x)
 
 
+def test_a_layer_within_that_takes_no_such_x_is_named_once():
+    network = Sequential([Dense(3, 3, rng=0), Residual([Dense(4, 4, rng=1)])])
+    with pytest.raises(ValueError, match=r"^layer 1\.0, Dense\(4, 4\): expected "):
+        network.output_shape((5, 3))
+
+
+def test_where_a_readers_layer_decides_the_shape_the_pass_looks_at_it():
+    class FirstThree(Layer):
+        def forward(self, x):
+            return x[..., :3]
+
+        def backward(self, dy):
+            return np.concatenate([dy, np.zeros_like(dy[..., :1])], -1)
+
+    assert Residual([Dense(3, 4, rng=0), Dense(4, 3, rng=1)]).output_shape((5, 3)) == (5, 3)
+    block = Residual([Dense(3, 4, rng=0), FirstThree()])
+    network = Sequential([block, Dense(3, 2, rng=1)])
+    assert network.output_shape((5, 3)) == (5, 2)
+    assert network.predict(normal((5, 3), dtype=np.float32)).shape == (5,)
+
+
 def test_layers_within_that_do_not_go_together_are_named():
     network = Sequential([Residual([Dense(3, 3), BatchNorm(4)])])
     for call in (network.forward, network.predict):

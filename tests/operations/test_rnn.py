@@ -1,6 +1,7 @@
 """The recurrent layer: its readings and PyTorch agree, masked steps are none."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from npbn import (
     LSTM,
     RNN,
     BatchNorm,
+    BatchNormLSTM,
     Dense,
     Layer,
     Sequential,
@@ -247,22 +249,29 @@ def test_the_first_weights_are_scaled_and_orthogonal(stem):
     np.testing.assert_allclose(double.input_weight, layer.input_weight, rtol=1e-6)
 
 
-@each_stem
-def test_weights_that_are_given_are_copied_and_say_the_type(stem):
+@pytest.mark.parametrize(
+    ("stem", "kind"),
+    [("rnn", RNN), ("lstm", LSTM), ("lstm", partial(BatchNormLSTM, steps=6))],
+    ids=["RNN", "LSTM", "BatchNormLSTM"],
+)
+def test_weights_that_are_given_are_copied_and_say_the_type(stem, kind):
     inputs = make(stem)
     for names in (["input_weight"], ["recurrent_weight"], ["input_weight", "recurrent_weight"]):
         own = {name: inputs[name] for name in names}
-        layer = STEMS[stem](3, 3, rng=0, **own)
+        layer = kind(3, 3, rng=0, **own)
         assert layer.dtype == np.float64
         for name, each in own.items():
             assert np.array_equal(getattr(layer, name), each)
             assert not np.may_share_memory(getattr(layer, name), each)
-        assert STEMS[stem](3, 3, dtype=np.float32, **own).dtype == np.float32
-    with pytest.raises(ValueError, match=r"^recurrent_weight: expected shape \(4, "):
-        STEMS[stem](3, 4, recurrent_weight=inputs["recurrent_weight"])
+        assert kind(3, 3, dtype=np.float32, **own).dtype == np.float32
+    for name in ("input_weight", "recurrent_weight"):
+        with pytest.raises(ValueError, match=rf"^{name}: expected shape "):
+            kind(3, 3, **{name: inputs[name][:, 1:]})
+        with pytest.raises(TypeError, match=rf"^{name}: expected "):
+            kind(3, 3, **{name: inputs[name].tolist()})
     single = inputs["recurrent_weight"].astype(np.float32)
     with pytest.raises(TypeError, match=r"^recurrent_weight: expected float64 like the first"):
-        STEMS[stem](3, 3, input_weight=inputs["input_weight"], recurrent_weight=single)
+        kind(3, 3, input_weight=inputs["input_weight"], recurrent_weight=single)
 
 
 @each_stem

@@ -310,6 +310,26 @@ def test_the_progress_bar_is_told_each_step_and_sample(tmp_path, monkeypatch):
     assert bar.calls == [("made", 4, False, 3), step, closed]
 
 
+def test_the_bar_says_what_was_sampled(monkeypatch):
+    bar, kept = Bar(), {"sample_training": 30, "sample_every": 9}
+    monkeypatch.setattr("npbn.training.loop.progress_bar", bar)
+    x, labels = digits()
+    targets = np.eye(3, dtype=np.float32)[labels]
+    error = {"loss": functional.squared_error}
+    for data, options in (
+        ([(x, labels)], kept),
+        ([(x, targets)], kept | error),
+        ([(x, targets), (x, targets)], kept | error),
+    ):
+        history = run(build(), *data, **options)
+        name = "validation" if len(data) == 2 else "training"
+        accuracies = getattr(history, f"{name}_accuracies")
+        loss = getattr(history, f"{name}_losses")[0]
+        text = f"{name} {accuracies[0]:.4f}" if accuracies else f"{name} loss {loss:.4g}"
+        assert [each for each in bar.calls if each[0] == "text"] == [("text", text)]
+        bar.calls.clear()
+
+
 def test_a_history_at_the_prompt_is_one_line():
     history = run(build(), digits(), digits(), steps=1_234)
     start = f"History(1,234 steps, last loss {history.losses[-1]:.4g}, final valida"
@@ -400,7 +420,7 @@ def test_two_runs_in_threads_keep_blas_to_one_thread_until_both_end():
 
 
 class Lost(Layer):
-    def forward(self, x):
+    def forward(self, x, training, statistics):
         return x * np.float32(np.nan)
 
     def backward(self, dy):

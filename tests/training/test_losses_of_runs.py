@@ -298,6 +298,10 @@ def scaled(outputs, labels, factor):
     return factor * loss, factor * gradient
 
 
+def through(outputs, labels, how):
+    return how(outputs, labels)
+
+
 @pytest.mark.parametrize("make", LOSSES.values(), ids=LOSSES)
 def test_a_run_on_any_loss_goes_on_to_the_same_bits(make, tmp_path):
     def part(network, steps, **options):
@@ -330,6 +334,16 @@ def test_a_run_on_any_loss_goes_on_to_the_same_bits(make, tmp_path):
             r"class_weights=\[1.0, 2.0, 3.0\]",
         ),
         (hinge, LOSSES["a closure"](), "its loss is 'hinge"),
+        (
+            partial(through, how=hinge),
+            partial(through, how=scaled),
+            r"its loss is 'through\(how=hinge\)', not 'through\(how=scaled\)'",
+        ),
+        (
+            partial(through, how=partial(scaled, factor=2)),
+            partial(through, how=hinge),
+            r"its loss is 'through\(how=partial\)'",
+        ),
         # Of one name; what it says tells.
         (
             lambda y, t: scaled(y, t, 2),
@@ -347,6 +361,16 @@ def test_another_loss_is_refused_whole(first, other, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(network, steps=9, loss=other, **options)
     assert np.array_equal(network.parameter_vector, before)
+
+
+def test_a_run_whose_own_loss_was_lost_stays_so(tmp_path):
+    def lost(outputs, labels):
+        loss, gradient = hinge(outputs, labels)
+        return np.nan * loss, gradient
+
+    options = {"loss": lost, "on_divergence": "record", "checkpoint": tmp_path / "run"}
+    for _ in range(2):
+        assert run(**options, resume=True).diverged_at == 0
 
 
 def test_a_regression_goes_on_and_other_targets_are_refused(tmp_path):

@@ -59,6 +59,13 @@ def test_prediction_takes_it_block_by_block(monkeypatch):
     assert not np.array_equal(each.predict_probabilities(x), probabilities)
 
 
+def test_a_mask_that_does_not_fit_is_refused_by_name():
+    x, _, mask = data()
+    for call in (network().predict, network().predict_probabilities):
+        with pytest.raises(ValueError, match=r"^mask: expected "):
+            call(x, mask=mask[1:])
+
+
 def test_samples_take_that_of_validation_and_training_rows():
     validation, each = data(30, seed=1), network()
     options = {"optimizer": SGD(0.1), "steps": 6, "batch_size": 12, "sample_training": 20}

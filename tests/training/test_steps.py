@@ -58,6 +58,7 @@ REFUSED = [
     ({"optimizer": SGD}, TypeError, r"^optimizer: .*got <class .*SGD'>: write SGD\(\.\.\.\)$"),
     ({"optimizer": "sgd"}, TypeError, r"^optimizer: expected SGD.*got 'sgd'$"),
     ({"optimizer": SGD(np.ones(3, np.float32))}, ValueError, "expected"),
+    ({"steps": None, "epochs": -1}, ValueError, "^epochs: expected .*got -1"),
     ({"batch_size": 1}, ValueError, r"^batch_size: 1 is too few: layer 1, BatchNorm"),
     ({"data": IMAGES}, TypeError, "^{}: expected a pair"),
     ({"data": [*digits()]}, TypeError, "^{}: expected a pair .* got a list: pass a tuple"),
