@@ -10,6 +10,7 @@ import numpy as np
 from npbn._checks import Array
 from npbn.testing.arguments import near
 from npbn.testing.comparison import ENTRIES, compare
+from npbn.testing.derivatives import floors
 from npbn.testing.diagnosis import mended_shapes
 from npbn.testing.functions import Arrays, Functions
 from npbn.testing.like import Like
@@ -90,9 +91,10 @@ class Truth:
     @property
     def zeros(self) -> frozenset[str]:
         """The gradients that are 0 throughout, beside the others."""
-        sizes = {name: largest(self.main.right[name]) for name in self.gradients}
         return frozenset(
-            name for name in sizes if sizes[name] <= self.tolerances[name] * max(sizes.values())
+            name
+            for name, floor in self._floors(self.main).items()
+            if largest(self.main.right[name]) <= 1e4 * self.tolerances[name] * floor
         )
 
     def bounds(self, name: str | None = None) -> Bounds:
@@ -234,16 +236,15 @@ class Truth:
         for run in self.runs:
             pieces = self.pieces(run.arrays)
             run.right |= {name: getattr(pieces, name) for name in self.gradients}
+        runs = [(run, self._floors(run)) for run in self.runs]
         return {
-            name: max(
-                error_of(run.given[name], run.right[name], self._floor(run)) for run in self.runs
-            )
+            name: max(error_of(run.given[name], run.right[name], by[name]) for run, by in runs)
             for name in self.gradients
         }
 
-    def _floor(self, run: Run) -> float:
-        """What a gradient that is 0 throughout is measured by: the others."""
-        return 1e-4 * max(largest(run.right[name]) for name in self.gradients)
+    def _floors(self, run: Run) -> dict[str, float]:
+        arrays = {name: run.arrays[name.removeprefix("d")] for name in self.gradients}
+        return floors({name: largest(run.right[name]) for name in self.gradients}, arrays)
 
     def _errors_by_derivatives(self) -> dict[str, float]:
         """Hold the gradients against numeric derivatives, which are NaN where none was taken."""
