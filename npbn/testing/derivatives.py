@@ -59,7 +59,7 @@ def natural_size(array: Array) -> float:
     """What counts as a large change of an entry: the spread of the array, or else its size."""
     spread = float(np.std(array)) if array.size > 1 else 0.0
     size = float(np.sqrt(np.mean(array**2)))
-    return min(spread or size, size) or 1.0
+    return min(max(spread, 1e-6 * size) if spread else size, size) or 1.0
 
 
 def _has_kink(value: Function, size: float) -> bool:
