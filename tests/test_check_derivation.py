@@ -601,7 +601,7 @@ def test_a_forward_pass_that_does_not_repeat_is_told():
         (
             lambda *given: ("y", 2),
             TypeError,
-            "forward: expected y as an array of floats, got a str",
+            "forward: expected y as an array of float32 or float64, got a str",
         ),
         (lambda *given: (None, 2), TypeError, "forward: expected y as an array .*, got None"),
         (lambda *given: ([[1], [1, 2]], 2), TypeError, "forward: expected y as an array .* a list"),
@@ -625,7 +625,7 @@ def test_what_forward_may_not_return_is_refused(function, error, message):
         (
             lambda dy, cache: (dy, "a", dy),
             TypeError,
-            "expected dgamma as an array of floats, got a s",
+            "expected dgamma as an array of float32 or float64, got a s",
         ),
         (lambda cache: cache, TypeError, "backward: expected two arguments, backward"),
     ],
@@ -1046,3 +1046,126 @@ def test_it_gives_no_warnings():
         warnings.simplefilter("error")
         assert not check(uncentred)
         assert check()
+
+
+# Units, places and shapes in which a right derivation is right, and a wrong one wrong
+
+
+@pytest.mark.parametrize("like", ["batch_norm", None])
+@pytest.mark.parametrize(("mean", "scale"), [(1e6, 1), (1e4, 1e-2), (0, 1e-6), (0, 1e10)])
+def test_x_may_have_any_mean_and_scale(like, mean, scale):
+    x, gamma, beta = arrays()
+    given = [mean + scale * (x - 2), gamma, beta]
+    assert check(given=given, like=like), check(given=given, like=like)
+
+
+@pytest.mark.parametrize("like", ["batch_norm", None])
+@pytest.mark.parametrize("scale", [1e-3, 1e3, 1e6, 1e10])
+@pytest.mark.parametrize("wrong", range(3))
+def test_a_small_error_is_found_whatever_the_scale_of_x(like, scale, wrong):
+    def back(dy, cache):
+        gradients = list(backward(dy, cache))
+        gradients[wrong] = gradients[wrong] * (1 + 1e-6)
+        return gradients
+
+    x, gamma, beta = arrays()
+    report = check(backward=back, given=[scale * x, gamma, beta], like=like)
+    name = list(report.errors)[wrong - 3]
+    assert report.errors[name] == pytest.approx(1e-6, rel=0.1)
+    assert list(report.explanations) == [name]
+
+
+def test_numbers_that_are_nearly_equal_have_derivatives():
+    x, gamma, beta = arrays()
+    assert check(given=[x, 1 + 1e-9 * gamma, 1e-8 * beta], like=None)
+
+
+def test_parameters_may_be_rows():
+    x, gamma, beta = arrays()
+
+    def keeping(dy, cache):
+        dx, dgamma, dbeta = backward(dy, cache)
+        return dx, dgamma[np.newaxis], dbeta[np.newaxis]
+
+    def averaging(dy, cache):
+        dx, dgamma, dbeta = keeping(dy, cache)
+        return dx, dgamma, dbeta / len(dy)
+
+    rows = [x, gamma[np.newaxis], beta[np.newaxis]]
+    assert check(backward=keeping, given=rows)
+    assert check(backward=averaging, given=rows).mistakes == {"dbeta": ("dbeta is a mean",)}
+
+
+@pytest.mark.parametrize("like", ["batch_norm", None])
+def test_infinity_is_like_no_mistake(like):
+    report = check(backward=changed(lambda dy, c, dx, dg, db: (dx, dg * np.inf, db)), like=like)
+    (wrong,) = report.explanations
+    assert report.mistakes[wrong] == ()
+    assert "NaN or infinity" in report.explanations[wrong]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_of_an_unknown_y_that_is_no_number_nothing_is_differentiated(value):
+    def spoilt(*given):
+        y, cache = forward(*given)
+        y[1, 2] = value
+        return y, cache
+
+    report = check(spoilt, like=None)
+    assert not report
+    assert "NaN or infinity" in report.explanations["y"]
+    assert {row.verdict for row in report.rows} == {"not checked"}
+
+
+def test_an_empty_y_is_told():
+    def empty(*given):
+        return np.zeros((0, 5)), given
+
+    def back(dy, cache):
+        return tuple(map(np.zeros_like, cache))
+
+    assert "(0, 5)" in check(empty, back).explanations["y"]
+    assert not check(empty, back, like=None)
+
+
+def test_what_the_operation_cannot_take_is_refused():
+    def grouped(x, gamma, beta):
+        return forward(x, gamma, beta)
+
+    with pytest.raises(ValueError, match=r"group_norm.*cannot take x \(12, 5\).*groups=3"):
+        check(grouped, like="group_norm", groups=3)
+    with pytest.raises(ValueError, match=r"tanh.*cannot take x \(\)"):
+        check_derivation(
+            lambda x: (np.tanh(x), x), lambda dy, x: dy / np.cosh(x) ** 2, 0.3, like="tanh"
+        )
+
+
+def test_half_precision_is_refused():
+    with pytest.raises(TypeError, match=r"float32 or float64, got an array .* of float16"):
+        check(lambda *given: (forward(*given)[0].astype(np.float16), None))
+
+
+def test_equal_labels_are_refused():
+    with pytest.raises(ValueError, match="labels: is 1 throughout"):
+        check_derivation(
+            cross_entropy,
+            cross_entropy_backward,
+            arrays()[0],
+            np.ones(12, int),
+            like="softmax_cross_entropy",
+        )
+
+
+def test_of_as_many_classes_as_rows_a_loss_over_the_classes_is_found():
+    def over_classes(logits, labels):
+        loss, cache = cross_entropy(logits, labels)
+        return loss * len(logits) / logits.shape[1], cache
+
+    given = arrays((5, 5))[0], np.array([0, 3, 1, 2, 2])
+    report = check_derivation(
+        over_classes, cross_entropy_backward, *given, like="softmax_cross_entropy"
+    )
+    assert report.mistakes == {"loss": ("loss: divided by the classes",)}
+    assert check_derivation(
+        cross_entropy, cross_entropy_backward, *given, like="softmax_cross_entropy"
+    )

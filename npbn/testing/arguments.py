@@ -19,7 +19,7 @@ def checked(arrays: Mapping[str, Any]) -> Arrays:
     found: Arrays = {}
     for name, value in arrays.items():
         array = np.asarray(value)
-        if array.dtype.kind in "iub" and name != first:
+        if array.dtype.kind in "iub" and array.size and name != first:
             found[name] = array.copy()
             continue
         array = checks.float_array(name, array)
@@ -78,10 +78,12 @@ def _check_batch(name: str, x: Array) -> None:
 
 def _check_numbers(name: str, array: Array) -> None:
     value = array.flat[0]
-    if array.dtype.kind != "f" or (array != value).any():
+    is_float = array.dtype.kind == "f"
+    if (array != value).any():
         return
-    if array.size > 1 or value in (0, 1):
+    if array.size > 1 or (is_float and value in (0, 1)):
+        draw = "uniform(0.5, 1.5" if is_float else f"integers(0, {value + 2:d}"
         raise ValueError(
             f"{name}: is {value:g} throughout, and where it is forgotten, nobody sees it: pass "
-            f"numbers that differ, rng.uniform(0.5, 1.5, {array.shape}) say"
+            f"numbers that differ, rng.{draw}, {array.shape}) say"
         )

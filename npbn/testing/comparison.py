@@ -18,7 +18,7 @@ from npbn.layers.readers import (
     told,
     within,
 )
-from npbn.testing.derivatives import derivative_at_0, natural_size
+from npbn.testing.derivatives import derivative_at_0, floors, natural_size
 
 # Entries of an array whose derivative is taken one by one; a larger array has this many drawn at
 # random, and its derivative along one random direction through all entries beside them.
@@ -26,8 +26,6 @@ ENTRIES = 60
 
 # With a kink among the entries of a direction it is halved, down to so many.
 SMALLEST = 8
-
-TINY = float(np.finfo(float).tiny)
 
 Direction = tuple[Array, Array]
 Scalar = Callable[[Array], tuple[float, Array]]
@@ -156,9 +154,10 @@ def compare(
         glances = _glances(probe, directions, list(scalars.values()), bar)
         for place, (start, scalar) in enumerate(scalars.items()):
             # An array whose true gradient is 0 (a bias before a batch norm) is measured by others.
-            floor = max(1e-4 * max(_largest(each[place, 0]) for each in glances.values()), TINY)
+            largest = {name: _largest(each[place, 0]) for name, each in glances.items()}
+            by_others = floors(largest, probe.arrays)
             for name, own in directions.items():
-                slopes, jumps = glances[name][place]
+                (slopes, jumps), floor = glances[name][place], by_others[name]
                 claim = claims[start][name]
                 claimed = np.array([_along(claim, each) for each in own])
                 clear = _is_clear(slopes, jumps, claimed, tolerance, floor) | probe.is_coarse
@@ -230,7 +229,7 @@ def _glances(
     at_0 = np.array([scalar(y)[0] for scalar in scalars])
     glances = {}
     for name, own in directions.items():
-        step = (2e-2 if probe.is_coarse else 3e-5) * natural_size(probe.arrays[name].reshape(-1))
+        step = (2e-2 if probe.is_coarse else 3e-5) * natural_size(probe.arrays[name])
         steps = (step, -step, 2 * step, -2 * step) if probe.is_coarse else (step, -step)
         found = np.empty((len(scalars), 2, len(own)))
         for place, direction in enumerate(own):
@@ -289,4 +288,4 @@ def _derivative(probe: Probe, name: str, direction: Direction, scalar: Scalar) -
         ys = probe.along(name, direction, t.reshape(-1))
         return np.array([scalar(y)[0] for y in ys]).reshape(t.shape)
 
-    return derivative_at_0(value, natural_size(probe.arrays[name].reshape(-1)))
+    return derivative_at_0(value, natural_size(probe.arrays[name]))

@@ -89,7 +89,9 @@ def check_derivation(
     if operation is not None:
         gradients = operation.gradients
     result = "y" if operation is None else operation.result
-    functions = Functions(forward, backward, given, gradients, result)
+    own = given if operation is None else operation.without_axes_of_one(given)
+    shapes = {name: given[name].shape for name in own if own[name].shape != given[name].shape}
+    functions = Functions(forward, backward, own, gradients, result, shapes)
     truth = Truth(functions, operation, np.random.default_rng(seed))
     explained = Explanations(truth).of_all()
     return DerivationReport(

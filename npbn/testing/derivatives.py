@@ -1,12 +1,13 @@
 """Numeric derivatives, adaptive in order and step, that tell a kink."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from npbn._checks import Array
 
 Function = Callable[[Array], Array]
+TINY = float(np.finfo(float).tiny)
 
 
 def derivative_at_0(value: Function, size: float) -> float | None:
@@ -43,11 +44,22 @@ def derivative_at_0(value: Function, size: float) -> float | None:
     return best
 
 
-def natural_size(flat: Array) -> float:
+def floors(slopes: Mapping[str, float], arrays: Mapping[str, Array]) -> dict[str, float]:
+    """What a gradient that is 0 throughout is measured by: the others, in whatever units they are.
+
+    slopes: the largest derivative by each array. Of an x of 1e6 it is small, and no less right.
+    """
+    sizes = {name: natural_size(arrays[name]) for name in slopes}
+    by_size = max(slope * sizes[name] for name, slope in slopes.items())
+    most = max(slopes.values())
+    return {name: max(1e-4 * min(most, by_size / size), TINY) for name, size in sizes.items()}
+
+
+def natural_size(array: Array) -> float:
     """What counts as a large change of an entry: the spread of the array, or else its size."""
-    spread = float(np.std(flat)) if len(flat) > 1 else 0.0
-    size = float(np.sqrt(np.mean(flat**2)))
-    return min(spread or size, size) or 1.0
+    spread = float(np.std(array)) if array.size > 1 else 0.0
+    size = float(np.sqrt(np.mean(array**2)))
+    return min(max(spread, 1e-6 * size) if spread else size, size) or 1.0
 
 
 def _has_kink(value: Function, size: float) -> bool:

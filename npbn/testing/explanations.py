@@ -1,6 +1,5 @@
 """What explains each result that is wrong, in words."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -46,6 +45,9 @@ class Explanations:
 
     def _diagnosis(self, runs: Sequence[Run]) -> Diagnosis:
         looks = [Look(self._truth.pieces(run.arrays), run.given) for run in runs]
+        if self._truth.fewer_rows is not None:
+            run, dy = self._truth.fewer_rows
+            looks = [Look(self._truth.pieces(run.arrays, dy), run.given)]
         return Diagnosis(looks, self._mistakes, lambda name: self._truth.bounds(name).rounding)
 
     # A wrong forward pass
@@ -137,10 +139,6 @@ class Explanations:
             return Explanation((), f"has the shape {given.shape}, not {right.shape}")
         runs = truth.runs if truth.y_is_right and name in truth.runs[-1].given else [truth.main]
         diagnosis = self._diagnosis(runs)
-        if truth.fewer_rows is not None:
-            run, dy = truth.fewer_rows
-            look = Look(truth.pieces(run.arrays, dy), run.given)
-            diagnosis = dataclasses.replace(diagnosis, looks=[look])
         bases: list[Changes] = [(), self._forward] if self._forward else [()]
         if not truth.y_is_right and (
             any(diagnosis.is_made(name, *base) for base in bases)

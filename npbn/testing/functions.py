@@ -15,9 +15,10 @@ Arrays = dict[str, Array]
 class Functions(Probe):
     """forward and backward, and the arrays that they are called with.
 
-    given: the arrays by name. gradients: what backward returns, "dx" ... result: what forward
-    returns, "y" or "loss". conduct: what is wrong with how they behave: of what -> pairs of a key
-    and a sentence. takes_dy: False where it is backward(cache), a loss's whose dloss is 1.
+    given: the arrays by name. shapes: those that they are called with, where these are others.
+    gradients: what backward returns, "dx" ... result: what forward returns, "y" or "loss". conduct:
+    what is wrong with how they behave: of what -> pairs of a key and a sentence. takes_dy: False
+    where it is backward(cache), a loss's whose dloss is 1.
     """
 
     def __init__(
@@ -27,15 +28,21 @@ class Functions(Probe):
         given: Arrays,
         gradients: Iterable[str],
         result: str,
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> None:
         self._forward, self._backward = forward, backward
         self.given, self.gradients, self.result = given, tuple(gradients), result
+        self._shapes = shapes
         self.arrays = {name: given[name.removeprefix("d")] for name in self.gradients}
         self.takes_dy = _takes_two(backward)
         self.conduct: dict[str, list[tuple[str, str]]] = {}
 
     def run(self, arrays: Arrays) -> tuple[Array, Any]:
         """y and the cache of some arrays, of which forward gets copies."""
+        arrays = {
+            name: array.reshape(self._shapes.get(name, array.shape))
+            for name, array in arrays.items()
+        }
         copies = {name: array.copy() for name, array in arrays.items()}
         returned = _called("forward", self._forward, copies.values(), copies)
         self._look_for_damage("forward", copies, arrays)
@@ -122,7 +129,7 @@ class Functions(Probe):
 
     def has_few_digits(self, y: Array) -> bool:
         """Whether y has the digits of float32 alone, whatever its type: a tiny step is lost."""
-        if y.dtype.itemsize < 8:
+        if y.dtype.itemsize < 8 or not y.size:
             return True
         first = next(iter(self.given))
         moved, _ = self.run(self.given | {first: self.given[first] * (1 + 2.0**-40)})
@@ -178,7 +185,9 @@ class Functions(Probe):
         if value is None:
             self.tell(name, f"{name} is None", "is None: backward never computed it")
             return np.empty(0)
-        return self._floats("backward", name, value)
+        array, own = self._floats("backward", name, value), name.removeprefix("d")
+        is_as_given = array.shape == self._shapes.get(own)
+        return array.reshape(self.given[own].shape) if is_as_given else array
 
     @staticmethod
     def _floats(by: str, name: str, value: Any) -> Array:
@@ -188,9 +197,9 @@ class Functions(Probe):
                 array = array.astype(np.float64)
         except ValueError:  # lists of different lengths
             array = np.array(None)
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" or array.dtype.itemsize < 4:
             came = "..., a blank to fill in" if value is ... else _kind(value)
-            raise TypeError(f"{by}: expected {name} as an array of floats, got {came}")
+            raise TypeError(f"{by}: expected {name} as an array of float32 or float64, got {came}")
         return array
 
 
@@ -208,7 +217,9 @@ def is_close(made: Array, given: Array, rounding: float) -> bool:
         return False
     with np.errstate(all="ignore"):
         difference = float(np.max(np.abs(made - given)[known]))
-        return bool(difference <= rounding * float(np.max(np.abs(given[known]))))
+        return np.isfinite(difference) and bool(
+            difference <= rounding * float(np.max(np.abs(given[known])))
+        )
 
 
 def _takes_two(backward: Callable[..., Any]) -> bool:

@@ -62,6 +62,28 @@ class Like:
             if value is inspect.Parameter.empty:
                 raise TypeError(f"like={name!r}: expected the option {option}, {option}=... say")
 
+    def without_axes_of_one(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays without the first axes that parameters do not have: gamma (1, D), say."""
+        case, (_, *parameters) = CASES[self.name], arrays
+        example = case.inputs(np.random.default_rng(0), case.shapes[0], np.float64)
+        found = dict(arrays)
+        for name in parameters:
+            array, extra = arrays[name], arrays[name].ndim - np.ndim(example[name])
+            if extra > 0 and array.shape[:extra] == (1,) * extra:
+                found[name] = array.reshape(array.shape[extra:])
+        return found
+
+    def check(self, arrays: Mapping[str, Array]) -> None:
+        """ValueError where it cannot be made of such arrays, with the options that it has."""
+        try:
+            self.result_of(arrays)
+        except Exception as error:  # whatever NumPy raises
+            given = [f"{name} {array.shape}" for name, array in arrays.items()]
+            given += [f"{name}={value!r}" for name, value in self.shown.items()]
+            raise ValueError(
+                f"like={self.name!r}: cannot take {', '.join(given)}: {error}"
+            ) from error
+
     def find_windows(self, arrays: Mapping[str, Array], y: Array) -> None:
         """Find stride and padding out, where they were not given: those that make y, or its shape.
 
@@ -82,7 +104,7 @@ class Like:
     def _error(self, arrays: Mapping[str, Array], y: Array, options: Mapping[str, Any]) -> float:
         try:
             made = self.result_of(arrays, **options)
-        except ValueError:  # the kernel is larger than the image
+        except Exception:  # the kernel is larger than the image; see `check`
             return np.inf
         if made.shape != y.shape or not np.isfinite(made).all():
             return np.inf

@@ -10,6 +10,7 @@ import numpy as np
 from npbn._checks import Array
 from npbn.testing.arguments import near
 from npbn.testing.comparison import ENTRIES, compare
+from npbn.testing.derivatives import floors, natural_size
 from npbn.testing.diagnosis import mended_shapes
 from npbn.testing.functions import Arrays, Functions
 from npbn.testing.like import Like
@@ -90,9 +91,10 @@ class Truth:
     @property
     def zeros(self) -> frozenset[str]:
         """The gradients that are 0 throughout, beside the others."""
-        sizes = {name: largest(self.main.right[name]) for name in self.gradients}
         return frozenset(
-            name for name in sizes if sizes[name] <= self.tolerances[name] * max(sizes.values())
+            name
+            for name, floor in self._floors(self.main).items()
+            if largest(self.main.right[name]) <= 1e4 * self.tolerances[name] * floor
         )
 
     def bounds(self, name: str | None = None) -> Bounds:
@@ -121,9 +123,12 @@ class Truth:
         like, name = self.like, self.result
         self.y_has_shape = True
         if like is None:
+            if not np.isfinite(self.main.given[name]).all():
+                self.functions.tell(name, "NaN", "has NaN or infinity in it: it has no derivative")
             return True
         bound = self.tolerances[name] = self.bounds().y
         like.find_windows(self.main.arrays, self.main.given[name])
+        like.check(self.main.arrays)
         self.y_has_shape = self.dy.shape == like.result_of(self.main.arrays).shape
         self._check_means(like)
         if "epsilon" in like.options:
@@ -187,7 +192,7 @@ class Truth:
             for run in self.runs[1:]:
                 run.given |= self._gradients_of(run.arrays, self.dy)
             errors = self._errors_by_equations()
-        elif repeats:
+        elif repeats and np.isfinite(self.main.given[self.result]).all():
             errors = self._errors_by_derivatives()
         else:
             self.main.right |= {
@@ -197,7 +202,7 @@ class Truth:
         for name in self.gradients:
             bounds = self.bounds(name)
             has_shape = self.main.given[name].shape == self.main.right[name].shape
-            self.tolerances[name] = bounds.gradient if is_known else bounds.numeric
+            self.tolerances[name] = bounds.gradient if is_known else self._numeric(name)
             self.errors[name] = errors[name] if has_shape else np.inf
         if is_known and not self.wrong:
             self._look_at_fewer_rows()
@@ -220,9 +225,8 @@ class Truth:
             pieces = self.pieces(arrays, dy)
             run.right |= {name: getattr(pieces, name) for name in (self.result, *self.gradients)}
             errors = {name: error_of(run.given[name], run.right[name]) for name in run.right}
-            if errors[self.result] <= self.tolerances[self.result]:
-                self.errors = {name: max(self.errors[name], errors[name]) for name in self.errors}
-                self.fewer_rows = (run, dy)
+            self.errors = {name: max(self.errors[name], errors[name]) for name in self.errors}
+            self.fewer_rows = (run, dy)
 
     def _gradients_of(self, arrays: Arrays, dy: Array) -> Arrays:
         self.functions.run(self.other)
@@ -234,16 +238,20 @@ class Truth:
         for run in self.runs:
             pieces = self.pieces(run.arrays)
             run.right |= {name: getattr(pieces, name) for name in self.gradients}
+        runs = [(run, self._floors(run)) for run in self.runs]
         return {
-            name: max(
-                error_of(run.given[name], run.right[name], self._floor(run)) for run in self.runs
-            )
+            name: max(error_of(run.given[name], run.right[name], by[name]) for run, by in runs)
             for name in self.gradients
         }
 
-    def _floor(self, run: Run) -> float:
-        """What a gradient that is 0 throughout is measured by: the others."""
-        return 1e-4 * max(largest(run.right[name]) for name in self.gradients)
+    def _floors(self, run: Run) -> dict[str, float]:
+        arrays = {name: run.arrays[name.removeprefix("d")] for name in self.gradients}
+        return floors({name: largest(run.right[name]) for name in self.gradients}, arrays)
+
+    def _numeric(self, name: str) -> float:
+        """The largest error that passes: of an array far from 0 small steps lose digits."""
+        array = self.functions.arrays[name]
+        return self.bounds(name).numeric * max(1.0, largest(array) / natural_size(array) / 3e3)
 
     def _errors_by_derivatives(self) -> dict[str, float]:
         """Hold the gradients against numeric derivatives, which are NaN where none was taken."""
