@@ -859,3 +859,26 @@ def test_a_readers_layer_is_checked_under_the_callers_error_settings(inside):
         gradient_check(layer, batch())
     with pytest.warns(RuntimeWarning, match="invalid value encountered in log"):
         gradient_check(layer, batch())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6, 1e10])
+def test_a_small_error_is_found_whatever_the_scale_of_x(scale):
+    x = scale * np.random.default_rng(0).standard_normal((8, 4))
+
+    class Slightly(BatchNorm):
+        def backward(self, dy, *, input_gradient=True):
+            return super().backward(dy) * (1 + 1e-6)
+
+    assert gradient_check(BatchNorm(4), x)
+    report = gradient_check(Slightly(4), x)
+    assert report.errors["dx"] == pytest.approx(1e-6, rel=0.1)
+
+
+def test_infinity_is_like_no_mistake_in_a_layer():
+    class Infinite(BatchNorm):
+        def backward(self, dy, *, input_gradient=True):
+            return np.full_like(super().backward(dy), np.inf)
+
+    report = gradient_check(Infinite(4), np.random.default_rng(0).standard_normal((8, 4)))
+    assert report.mistakes == {"dx": ()}
+    assert "NaN or infinity" in report.explanations["dx"]

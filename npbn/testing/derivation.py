@@ -54,7 +54,8 @@ def check_derivation(
     *arrays : ndarray
         What forward takes: float32 or float64, labels of whole numbers.
     like : str or None
-        The operation. The arrays are its arguments, in its order, and gradients are named by them.
+        The operation. The arrays are its arguments, in its order, and gradients are named by them;
+        gamma, say, may be (1, D) as well.
     seed : int
         For dy, and for the arrays of another call.
     **options
@@ -69,10 +70,11 @@ def check_derivation(
     Raises
     ------
     ValueError
-        For arrays that prove nothing (a batch of 1 or 2, gamma of ones, constant columns), and for
-        functions that return another number of values than they should.
+        For arrays that prove nothing (a batch of 1 or 2, gamma of ones, equal labels, constant
+        columns), for what the operation cannot take, and for functions that return another number
+        of values than they should.
     TypeError
-        For arguments and results that are no arrays of floats.
+        For arguments and results that are no arrays of float32 or float64.
     Exception
         What the functions raise themselves, with a note in which call.
     """

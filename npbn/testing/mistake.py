@@ -146,10 +146,11 @@ def right(operation: str, inputs: Inputs, dy: Array | None = None) -> Pieces:
         also = {"dy": dy}
     results |= zip(case.gradients, gradients, strict=False)
     given = copy.deepcopy(inputs) | also | {"rows": first.size // first.shape[-1]} | results
-    return Pieces(given, {name: _always(value) for name, value in results.items()})
+    return Pieces(given, {name: always(value) for name, value in results.items()})
 
 
-def _always(value: Any) -> Wrong:
+def always(value: Any) -> Wrong:
+    """A step that is not made of others."""
     return lambda pieces: value
 
 

@@ -14,7 +14,7 @@ from npbn.testing.derivatives import floors, natural_size
 from npbn.testing.diagnosis import mended_shapes
 from npbn.testing.functions import Arrays, Functions
 from npbn.testing.like import Like
-from npbn.testing.mistake import Pieces
+from npbn.testing.mistake import Pieces, always
 from npbn.testing.own_epsilon import found_out, rounded, solved
 
 # Arrays of so many values in all are differentiated throughout.
@@ -116,7 +116,7 @@ class Truth:
         first = next(iter(arrays.values()))
         right = {name: self.main.right[name] for name in self.gradients}
         rows = first.size // first.shape[-1] if first.ndim else 1
-        steps = {name: partial(_always, value) for name, value in right.items()}
+        steps = {name: always(value) for name, value in right.items()}
         return Pieces(arrays | right | {"rows": rows, "dy": dy}, steps)
 
     def _look_at_y(self) -> bool:
@@ -285,7 +285,3 @@ def error_of(given: Array, right: Array, floor: float = 0.0) -> float:
     with np.errstate(all="ignore"):
         difference = float(np.max(np.abs(given - right)[known]))
     return difference / (max(largest(right), floor) or 1.0)
-
-
-def _always(value: Array, pieces: Pieces) -> Array:
-    return value
