@@ -665,6 +665,27 @@ def _forward(_y: Callable[..., Mistake], over: str, whose: str) -> list[Mistake]
             variance=lambda p: over_all(p, p.centred**2),
         ),
         _y(
+            "y: one mean",
+            f"has one mean of all values, not that over {over}",
+            centred=lambda p: p.x - p.x.mean(),
+            variance=lambda p: p.average((p.x - p.mean) ** 2),
+        ),
+        _y(
+            "y: one mean in the variance, too",
+            f"has one mean of all values, also in the variance, not that over {over}",
+            mean=lambda p: p.x.mean(keepdims=True),
+        ),
+        _y(
+            "y: std for the variance",
+            "has the std under the root, not the variance",
+            std=lambda p: np.sqrt(np.sqrt(p.variance) + p.epsilon),
+        ),
+        _y(
+            "y: the mean alone over std",
+            "has the mean alone divided by std, not x - mean: brackets are missing",
+            x_hat=lambda p: p.x - p.mean / p.std,
+        ),
+        _y(
             "y: variance of all values",
             f"has the variance of all values about their one mean, not that over {over}",
             variance=lambda p: p.x.var(keepdims=True),

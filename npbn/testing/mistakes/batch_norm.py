@@ -95,6 +95,11 @@ _BATCH_NORM = (
         variance_term=lambda p: -p.x_hat * (p.dx_hat * p.x_hat).mean(-1) / p.std,
     ),
     _dx(
+        "mean term with the sum of everything",
+        "has the sum of dy over everything in the term of the mean: each feature has its own dbeta",
+        mean_term=lambda p: -p.gamma / p.std * p.dy.sum() / p.m,
+    ),
+    _dx(
         "mean term over the features",
         "has a mean over the features in the term of the mean, not over the batch",
         mean_term=_mean_term(over_the_last),
@@ -164,13 +169,63 @@ _FEATURE_MAPS = (
 
 def _inference_pieces(p: Pieces) -> None:
     p.axes, p.std = tuple(range(p.x.ndim - 1)), np.sqrt(p.variance + p.epsilon)
+    p.batch_mean, p.batch_std = p.x.mean(p.axes), np.sqrt(p.x.var(p.axes) + p.epsilon)
     if p.dy is not None:
         inputs = {name: getattr(p, name) for name in ("x", "gamma", "beta", "epsilon")}
         p.in_training = right("batch_norm", inputs, p.dy)
 
 
+def _y_with(p: Pieces, **replaced: Any) -> Any:
+    """y, with some of its pieces replaced."""
+    mean, std = (replaced.get(name, getattr(p, name)) for name in ("mean", "std"))
+    return p.gamma * (p.x - mean) / std + p.beta
+
+
 _mistake = mistakes_of("batch_norm_inference", _inference_pieces)
 _INFERENCE = (
+    _mistake(
+        "y: the batch's statistics",
+        "is normalized with the batch's mean and variance, not with the population's",
+        y=lambda p: _y_with(p, mean=p.batch_mean, std=p.batch_std),
+    ),
+    _mistake(
+        "y: the batch's mean",
+        "has the batch's mean, not the population's",
+        y=lambda p: _y_with(p, mean=p.batch_mean),
+    ),
+    _mistake(
+        "y: the batch's variance",
+        "has the batch's variance, not the population's",
+        y=lambda p: _y_with(p, std=p.batch_std),
+    ),
+    _mistake(
+        "y: no root",
+        "is divided by variance + epsilon, not by its root",
+        y=lambda p: _y_with(p, std=p.std**2),
+    ),
+    _mistake("y: no std", "is not divided by std", y=lambda p: _y_with(p, std=1)),
+    _mistake(
+        "y: no epsilon",
+        "lacks epsilon under the root, which training has",
+        y=lambda p: _y_with(p, std=np.sqrt(p.variance)),
+    ),
+    _mistake(
+        "y: epsilon outside the root",
+        "adds epsilon to the root of the variance, not under it",
+        y=lambda p: _y_with(p, std=np.sqrt(p.variance) + p.epsilon),
+    ),
+    _mistake(
+        "y: not centred",
+        "lacks -mean before it is divided by std",
+        y=lambda p: _y_with(p, mean=0),
+    ),
+    _mistake(
+        "y: the mean alone over std",
+        "has the mean alone divided by std, not x - mean: brackets are missing",
+        y=lambda p: p.gamma * (p.x - p.mean / p.std) + p.beta,
+    ),
+    _mistake("y: no gamma", "lacks gamma", y=lambda p: (p.x - p.mean) / p.std + p.beta),
+    _mistake("y: no beta", "lacks beta", y=lambda p: p.gamma * (p.x - p.mean) / p.std),
     _mistake(
         "dx of the batch's statistics",
         "is the gradient of batch normalization in training; the population's statistics are "
