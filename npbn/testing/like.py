@@ -68,7 +68,8 @@ class Like:
         example = case.inputs(np.random.default_rng(0), case.shapes[0], np.float64)
         found = dict(arrays)
         for name in parameters:
-            array, extra = arrays[name], arrays[name].ndim - np.ndim(example[name])
+            array = arrays[name]
+            extra = array.ndim - np.ndim(example.get(name, array))
             if extra > 0 and array.shape[:extra] == (1,) * extra:
                 found[name] = array.reshape(array.shape[extra:])
         return found
