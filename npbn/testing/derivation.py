@@ -43,8 +43,9 @@ def check_derivation(
     normalization. The gradients are held against numeric derivatives of forward, whatever that
     computes. With ``like="batch_norm"``, or another operation of `npbn.reference`, forward is held
     against that, and what is wrong against the known wrong derivations of it, one or two at once.
-    Without it the mistakes are known that one can make in any derivation. Told as well is what is
-    wrong with how the functions behave: what they write into, keep of earlier calls, or draw.
+    Without it the mistakes are known that one can make in any derivation. With and without it
+    a report also says where the functions write into what they are given, depend on earlier calls,
+    or draw random numbers.
 
     Parameters
     ----------

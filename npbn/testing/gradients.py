@@ -1,5 +1,7 @@
 """Is a backward pass right? The gradient check."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What a check of gradients found."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
