@@ -26,17 +26,27 @@ class Row:
 class Report:
     """Rows, what is said below them, and a result, as text and in a notebook."""
 
+    errors: Mapping[str, float]
+    explanations: Mapping[str, str]
     description: str
+
+    @property
+    def largest_error(self) -> float:
+        """The largest of errors; NaN if one is NaN."""
+        return float(np.max(list(self.errors.values())))
 
     @property
     def rows(self) -> Sequence[Row]:
         """A row for each array."""
+        return [self._row(name, error) for name, error in self.errors.items()]
+
+    def _row(self, name: str, error: float) -> Row:
         raise NotImplementedError
 
     @property
     def remarks(self) -> Sequence[str]:
         """What is said below the rows: what the mistakes are."""
-        raise NotImplementedError
+        return [f"{name}: {sentence}." for name, sentence in self.explanations.items()]
 
     @property
     def result(self) -> str:
@@ -133,20 +143,11 @@ class GradientReport(Report):
     explanations: Mapping[str, str]
 
     @property
-    def largest_error(self) -> float:
-        """The largest of errors; NaN if one is NaN."""
-        return float(np.max(list(self.errors.values())))
-
-    @property
     def places(self) -> Mapping[str, tuple[int, ...] | None]:
         """For each array the entry whose difference is the largest, of those that were taken."""
         return {
             name: largest_difference(self.given[name], self.numeric[name]) for name in self.given
         }
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        return [self._row(name, error) for name, error in self.errors.items()]
 
     def _row(self, name: str, error: float) -> Row:
         remarks = []
@@ -159,10 +160,6 @@ class GradientReport(Report):
         if self.kinks[name]:
             remarks.append(f"{self.kinks[name]} at a kink, left out")
         return Row(name, error, verdict, "; ".join(filter(None, remarks)))
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        return [f"{name}: {sentence}." for name, sentence in self.explanations.items()]
 
     @property
     def result(self) -> str:
@@ -223,21 +220,12 @@ class DerivationReport(Report):
     epsilon: float | None
     description: str
 
-    @property
-    def largest_error(self) -> float:
-        """The largest of errors; NaN if one is NaN."""
-        return float(np.max(list(self.errors.values())))
-
     @cached_property
     def places(self) -> Mapping[str, tuple[int, ...] | None]:
         """For each result the entry whose difference is the largest."""
         return {
             name: largest_difference(self.given[name], self.expected[name]) for name in self.errors
         }
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        return [self._row(name, error) for name, error in self.errors.items()]
 
     def _row(self, name: str, error: float) -> Row:
         if np.isnan(self.expected[name]).all():
@@ -259,10 +247,6 @@ class DerivationReport(Report):
         given, expected = self.given[name], self.expected[name]
         bound = self.tolerances[name] * float(np.nanmax(np.abs(expected)))
         return bool(np.abs(given[place] - expected[place]) <= bound)
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        return [f"{name}: {sentence}." for name, sentence in self.explanations.items()]
 
     @property
     def result(self) -> str:
