@@ -1,11 +1,9 @@
 """What a wrong backward pass of a layer is, where its y is that of a known operation."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from npbn import reference
 from npbn._checks import Array
 from npbn.layers import Layer
 from npbn.network import Sequential
@@ -13,7 +11,7 @@ from npbn.testing.cases import CASES
 from npbn.testing.comparison import LayerProbe
 from npbn.testing.diagnosis import Diagnosis, Explanation, Look
 from npbn.testing.functions import Arrays, is_close
-from npbn.testing.like import KNOWN, Like
+from npbn.testing.like import KNOWN, Like, parameters_of
 from npbn.testing.own_epsilon import solved
 
 ROUNDING = 1e-9
@@ -91,13 +89,8 @@ def _operations(
 
 def _like(name: str, layer: Layer) -> Like | None:
     """An operation with a layer's options; None where it needs more."""
-    parameters = inspect.signature(CASES[name].function(reference)).parameters.values()
-    arguments = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    options = {
-        each.name: getattr(layer, each.name)
-        for each in parameters
-        if each.kind is each.KEYWORD_ONLY and hasattr(layer, each.name)
-    }
+    arguments, known = parameters_of(name)
+    options = {each.name: getattr(layer, each.name) for each in known if hasattr(layer, each.name)}
     try:
         return Like(name, len(arguments), options)
     except TypeError:

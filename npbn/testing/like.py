@@ -21,6 +21,15 @@ KNOWN = tuple(dict.fromkeys(case.name for case in CASES.values() if case.gradien
 _WINDOWS: Mapping[str, Sequence[Any]] = {"stride": (1, 2, 3), "padding": ("same", "valid", 1, 2)}
 
 
+def parameters_of(name: str) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
+    """What an operation of `npbn.reference` takes: its arguments, and its options."""
+    parameters = inspect.signature(CASES[name].function(reference)).parameters.values()
+    return (
+        [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD],
+        [each for each in parameters if each.kind is each.KEYWORD_ONLY],
+    )
+
+
 class Like:
     """An operation, its arguments and options.
 
@@ -36,8 +45,7 @@ class Like:
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(KNOWN))}"
             raise ValueError(f"like: expected an operation of npbn.reference, got {name!r}: {hint}")
         self.name, case = name, CASES[name]
-        parameters = inspect.signature(case.function(reference)).parameters.values()
-        arguments = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        arguments, known_options = parameters_of(name)
         self._arguments = tuple(each.name for each in arguments)
         needed = sum(each.default is each.empty for each in arguments)
         if not needed <= count <= len(arguments):
@@ -47,9 +55,7 @@ class Like:
         self.names = self._arguments[:count]
         self.gradients = tuple(g for g in case.gradients if g.removeprefix("d") in self.names)
         self.result = "loss" if case.is_loss else "y"
-        defaults = {
-            each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY
-        }
+        defaults = {each.name: each.default for each in known_options}
         for option in options:
             if option not in defaults:
                 known = ", ".join(defaults) or "none"
